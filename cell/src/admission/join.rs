@@ -1,0 +1,135 @@
+//! The stage that gives buyers their places: a batch is deduplicated and numbered by Redis, from ranks that Postgres
+//! has, and answered with tickets.
+
+use crate::inventory::{InventoryError, Joined};
+use crate::keeper::{End, JoinAsked, Keeper, Reign};
+use crate::ledger::{self, GateRow};
+use proto::fault::{Fault, Reason};
+use proto::limits::{BATCH_CALLS_MAX, BATCH_TRIES_MAX, RANK_BLOCK};
+use proto::ticket::Ticket;
+use proto::wire::cell::{Place, answer::Kind};
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+
+struct Stage<'a> {
+    keeper: &'a Arc<Keeper>,
+    reign: &'a Reign,
+    /// End of the committed ranks.
+    ranks: u64,
+    /// The last batch that Redis has.
+    batch: i64,
+}
+
+/// Works the queue off until it must end.
+pub(crate) async fn serve(
+    keeper: &Arc<Keeper>,
+    joins: &mut Receiver<JoinAsked>,
+    reign: &Reign,
+) -> End {
+    let mut stage = Stage { keeper, reign, ranks: reign.ranks, batch: 0 };
+    let mut batch = Vec::with_capacity(BATCH_CALLS_MAX);
+    loop {
+        tokio::select! {
+            biased;
+            () = reign.stop.cancelled() => return End::Stopped,
+            taken = joins.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
+        }
+        keeper.ports.metrics.join_batch(batch.len());
+        if let Err(end) = stage.run(&mut batch).await {
+            return end;
+        }
+    }
+}
+
+impl Stage<'_> {
+    async fn run(&mut self, batch: &mut Vec<JoinAsked>) -> Result<(), End> {
+        // A block holds more than a batch, so the second round has ranks for everybody.
+        while !batch.is_empty() {
+            let late = batch.extract_if(.., |asked| asked.reply.is_late());
+            late.for_each(|asked| asked.reply.refuse(&Reason::DeadlinePassed.into()));
+            let joined = self.number(batch).await?;
+            let mut without = Vec::new();
+            for (asked, joined) in batch.drain(..).zip(joined) {
+                match joined {
+                    Joined::Rank(rank) => self.answer(asked, rank),
+                    Joined::OverCap => asked.reply.refuse(&Reason::OverCap.into()),
+                    Joined::NoRank => without.push(asked),
+                }
+            }
+            *batch = without;
+            if !batch.is_empty() {
+                self.commit_block().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn number(&mut self, batch: &[JoinAsked]) -> Result<Vec<Joined>, End> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let buyers: Vec<_> = batch.iter().map(|asked| asked.buyer).collect();
+        let (tail, cap) = {
+            let book = self.keeper.book();
+            (book.gate.tail(), book.terms.record.cap)
+        };
+        let inventory = self.keeper.ports.inventory(self.keeper);
+        let number = (self.reign.epoch, self.batch + 1);
+        for _ in 0..BATCH_TRIES_MAX {
+            let keys = &self.reign.keys;
+            match inventory
+                .join(&self.reign.run, keys, number, (tail, self.ranks, cap), &buyers)
+                .await
+            {
+                Ok(joined) => {
+                    self.batch += 1;
+                    return Ok(joined);
+                }
+                Err(InventoryError::Unknown(why)) => {
+                    tracing::warn!(why, "a join's outcome is unknown")
+                }
+                Err(InventoryError::Forgotten(why) | InventoryError::Stale(why)) => {
+                    tracing::warn!(why, "redis contradicts");
+                    return Err(End::Doubt);
+                }
+            }
+        }
+        Err(End::Doubt)
+    }
+
+    async fn commit_block(&mut self) -> Result<(), End> {
+        let ranks = self.ranks + RANK_BLOCK;
+        let row = GateRow { ranks, tail: 0, cursor: 0, gate_us: 0 };
+        let pool = self.keeper.ports.pool(self.keeper);
+        match ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row).await {
+            Ok(()) => {
+                self.ranks = ranks;
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot commit further ranks");
+                Err(End::Doubt)
+            }
+        }
+    }
+
+    fn answer(&self, asked: JoinAsked, rank: u64) {
+        {
+            let mut book = self.keeper.book();
+            book.joined = book.joined.max(rank + 1);
+        }
+        let Some(key) = self.keeper.ports.tickets.load().first().cloned() else {
+            asked.reply.refuse(&Fault::later(Reason::BucketMoving, 1_000));
+            return;
+        };
+        let ticket = Ticket {
+            sale: self.keeper.place.sale.clone(),
+            bucket: self.keeper.place.number,
+            buyer: asked.buyer,
+            window: 0,
+            index: rank,
+            weight: 1,
+        };
+        asked.reply.send(Kind::Place(Place { ticket: key.sign(&ticket), rank }));
+    }
+}

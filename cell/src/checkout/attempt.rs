@@ -1,0 +1,244 @@
+//! One attempt to pay, from its opening at the provider to its committed end. It goes on whatever becomes of the call
+//! that began it.
+
+use super::outcome::{Outcome, look_up};
+use crate::keeper::{AttemptEnd, Keeper};
+use crate::ledger::Move;
+use crate::payment::{Charge, ProviderError, Seat, Status};
+use proto::fault::{Fault, Reason};
+use proto::id::OrderId;
+use proto::limits::{UNKNOWN_ASK_AFTER_MS, UNKNOWN_ASK_FOR_MS};
+use proto::wire::cell::Order;
+use proto::wire::events::ledger_entry::Kind;
+use proto::wire::storefront::order::State;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// When a buyer may try again whose payment could not even be opened.
+const CLOSED_MS: u32 = 1_000;
+/// How often an order in REVIEW is looked up.
+const REVIEW_EVERY: Duration = Duration::from_secs(10);
+/// The pause between two tries to commit the end of an attempt whose order's time is just running out.
+const BRINK: Duration = Duration::from_millis(50);
+const BRINK_TRIES_MAX: u32 = 40;
+
+/// What an attempt needs to know of its order.
+#[derive(Clone, Debug)]
+struct Bill {
+    order: OrderId,
+    units: Vec<u32>,
+    /// This attempt's number.
+    attempt: u32,
+    intent: Option<String>,
+    amount_minor: i64,
+    currency: String,
+}
+
+/// Pays a HELD order.
+pub(super) async fn pay(
+    keeper: Arc<Keeper>,
+    order: OrderId,
+    payment_method: String,
+    seat: Seat,
+    tell: watch::Sender<Option<AttemptEnd>>,
+) {
+    let end = try_to_pay(&keeper, order, &payment_method, &seat).await;
+    finish(&keeper, order, end, &tell);
+}
+
+/// Finds out what became of an order that is PAYING.
+pub(super) async fn resume(
+    keeper: Arc<Keeper>,
+    order: OrderId,
+    tell: watch::Sender<Option<AttemptEnd>>,
+) {
+    let Some(bill) = bill(&keeper, order, 0) else { return };
+    let end = match bill.intent.clone() {
+        Some(intent) => settle_unknown(&keeper, bill, &intent).await,
+        None => None,
+    };
+    finish(&keeper, order, end, &tell);
+}
+
+/// Looks an order in REVIEW up until it is decided.
+pub(super) async fn review(keeper: Arc<Keeper>, order: OrderId) {
+    while let Some(bill) = bill(&keeper, order, 0) {
+        let still_there =
+            keeper.book().order(order).is_some_and(|live| live.state == State::Review);
+        let Some(intent) = bill.intent.clone().filter(|_| still_there) else { return };
+        let Some(seat) = keeper.ports.payments(&keeper).seat() else { return };
+        let outcome = look_up(&keeper, &seat, (order, bill.attempt), &intent).await;
+        drop(seat);
+        let kind = match outcome {
+            Outcome::Captured => Kind::Paid,
+            Outcome::Declined | Outcome::Cancelled => Kind::Expired,
+            Outcome::Unknown => Kind::Unspecified,
+        };
+        if kind != Kind::Unspecified
+            && commit(&keeper, &bill, kind, Some(&intent)).await.is_some_and(|m| m.is_ok())
+        {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(REVIEW_EVERY) => {}
+            () = keeper.ports.end.cancelled() => return,
+        }
+    }
+}
+
+/// None: the keeper went away; whoever comes next takes the order up.
+type End = Option<AttemptEnd>;
+
+async fn try_to_pay(keeper: &Arc<Keeper>, order: OrderId, method: &str, seat: &Seat) -> End {
+    let turn = seat.turn().await?;
+    let bill = bill(keeper, order, 1)?;
+    let intent = match open(keeper, &bill).await {
+        Ok(intent) => intent,
+        Err(error) => {
+            tracing::warn!(%order, %error, "cannot open a payment");
+            return Some(Err(Fault::later(Reason::PaymentBusy, CLOSED_MS)));
+        }
+    };
+    match commit(keeper, &bill, Kind::Paying, Some(&intent)).await? {
+        Ok(_) => {}
+        Err(fault) => return Some(Err(fault)),
+    }
+    let provider = &keeper.ports.provider;
+    let confirmed = provider.confirm(&format!("{order}:{}", bill.attempt), &intent, method).await;
+    drop(turn);
+    match confirmed {
+        Ok(intent) if intent.status == Status::Succeeded => {
+            settle(keeper, &bill, &intent.id, Outcome::Captured).await
+        }
+        Err(ProviderError::Declined) => settle(keeper, &bill, &intent, Outcome::Declined).await,
+        Ok(_) | Err(ProviderError::Refused(_) | ProviderError::Unknown(_)) => {
+            keeper.ports.metrics.unknown_outcome();
+            tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)).await;
+            settle_unknown(keeper, bill, &intent).await
+        }
+    }
+}
+
+/// Opens the payment at the provider, or finds the one that was opened before.
+async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
+    if let Some(intent) = &bill.intent {
+        let known = keeper.ports.provider.retrieve(intent).await?;
+        if known.status != Status::Canceled {
+            return Ok(known.id);
+        }
+    }
+    let order = bill.order;
+    // A payment that was cancelled there is dead, so the next one is made under a key of its own.
+    let key = match &bill.intent {
+        None => format!("{order}:create"),
+        Some(_) => format!("{order}:create:{}", bill.attempt),
+    };
+    let metadata = [
+        ("order", order.to_string()),
+        ("org", keeper.place.org.to_string()),
+        ("sale", keeper.place.sale.to_string()),
+        ("bucket", keeper.place.number.to_string()),
+    ];
+    let charge =
+        Charge { amount_minor: bill.amount_minor, currency: &bill.currency, metadata: &metadata };
+    Ok(keeper.ports.provider.create(&key, &charge).await?.id)
+}
+
+/// Looks for the outcome of a payment for as long as the limit says, then leaves it to people.
+async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str) -> End {
+    let Some(seat) = keeper.ports.payments(keeper).seat() else {
+        return Some(Err(Fault::later(Reason::PaymentBusy, CLOSED_MS)));
+    };
+    let until = tokio::time::Instant::now() + Duration::from_millis(UNKNOWN_ASK_FOR_MS);
+    while tokio::time::Instant::now() < until {
+        match look_up(keeper, &seat, (bill.order, bill.attempt), intent).await {
+            Outcome::Unknown => tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)) => {}
+                () = keeper.ports.end.cancelled() => return None,
+            },
+            outcome => return settle(keeper, &bill, intent, outcome).await,
+        }
+    }
+    tracing::error!(order = %bill.order, intent, "a payment's outcome stays unknown; somebody must look");
+    commit(keeper, &bill, Kind::Review, Some(intent)).await?.ok();
+    drop(seat);
+    keeper.ports.drain.spawn_call("review", review(keeper.clone(), bill.order));
+    Some(Ok(shown(&bill, State::Review)))
+}
+
+/// Commits what the provider decided.
+async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) -> End {
+    if outcome == Outcome::Captured {
+        return Some(match commit(keeper, bill, Kind::Paid, Some(intent)).await? {
+            Ok(_) => Ok(shown(bill, State::Paid)),
+            Err(fault) => Err(fault),
+        });
+    }
+    // Time left: HELD again. None left: EXPIRED. On the brink Postgres' clock may deny both for a moment.
+    for _ in 0..BRINK_TRIES_MAX {
+        if commit(keeper, bill, Kind::Declined, Some(intent)).await?.is_ok() {
+            return Some(Err(Reason::CardDeclined.into()));
+        }
+        if commit(keeper, bill, Kind::Expired, Some(intent)).await?.is_ok() {
+            return Some(Err(Reason::OrderExpired.into()));
+        }
+        tokio::time::sleep(BRINK).await;
+    }
+    Some(Err(Reason::OrderStateConflict.into()))
+}
+
+async fn commit(
+    keeper: &Keeper,
+    bill: &Bill,
+    kind: Kind,
+    intent: Option<&str>,
+) -> Option<Result<(), Fault>> {
+    let frees = matches!(kind, Kind::Expired | Kind::Cancelled);
+    let is_paid = kind == Kind::Paid;
+    let step = Move {
+        order: bill.order,
+        kind,
+        units: if frees { bill.units.clone() } else { Vec::new() },
+        attempt: bill.attempt,
+        intent: intent.map(Into::into),
+        amount_minor: if is_paid { bill.amount_minor } else { 0 },
+        currency: if is_paid { bill.currency.clone() } else { String::new() },
+    };
+    keeper.ask_move(step).await
+}
+
+/// What there is to pay; `ahead` is 1 for a new attempt. None: the order is not live.
+fn bill(keeper: &Keeper, order: OrderId, ahead: u32) -> Option<Bill> {
+    let book = keeper.book();
+    let live = book.order(order)?;
+    Some(Bill {
+        order,
+        units: live.units.clone(),
+        attempt: live.attempts + ahead,
+        intent: live.intent.clone(),
+        amount_minor: live.amount_minor,
+        currency: book.terms.record.currency.clone(),
+    })
+}
+
+fn shown(bill: &Bill, state: State) -> Order {
+    Order {
+        order: bill.order.0.to_vec().into(),
+        state: state.into(),
+        units: bill.units.clone(),
+        amount_minor: bill.amount_minor,
+        currency: bill.currency.clone(),
+        time_left_ms: 0,
+    }
+}
+
+/// The attempt is over: others may begin, and whoever waits is told.
+fn finish(keeper: &Keeper, order: OrderId, end: End, tell: &watch::Sender<Option<AttemptEnd>>) {
+    if let Some(live) = keeper.book().order_mut(order) {
+        live.attempt = None;
+    }
+    if let Some(end) = end {
+        tell.send_replace(Some(end));
+    }
+}

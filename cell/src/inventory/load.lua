@@ -1,0 +1,80 @@
+-- load_*: a take-over writes what Postgres says under the new epoch, in slices, and opens the record last (INV-3, INV-8).
+
+-- load_begin: closes the bucket to everybody and names the new epoch.
+-- KEYS  1 rec
+-- ARGV  1 epoch, 2 granted, 3 next (local index of the first unit never granted), 4 rank (the first not given out),
+--       5 hold batch, 6 settle batch, 7 join batch
+-- Returns the epoch that stood there, 0 when none did. Refuses an older epoch than that.
+redis.register_function('fg_load_begin', function(keys, args)
+  local before = tonumber(redis.call('HGET', keys[1], 'epoch') or '0')
+  if before > tonumber(args[1]) then
+    return redis.error_reply('STALE the epoch is ' .. before)
+  end
+  redis.call('DEL', keys[1])
+  redis.call('HSET', keys[1], 'epoch', args[1], 'open', 0, 'granted', args[2], 'next', args[3], 'rank', args[4],
+    'hold_batch', args[5], 'settle_batch', args[6], 'join_batch', args[7])
+  return before
+end)
+
+-- Whether the record is closed and of this epoch, as every slice needs it.
+local function loading(key, epoch)
+  local values = redis.call('HMGET', key, 'epoch', 'open')
+  return values[1] == epoch and values[2] == '0'
+end
+local NOT_LOADING = 'STALE the bucket is not being loaded under this epoch'
+
+-- load_orders: who has which units.
+-- KEYS  1 rec, 2 units, then the buyer's hash of each entry
+-- ARGV  1 epoch; then per entry: buyer, live order or zeros, live, paid, pairs of order (16 bytes) and local index (4)
+redis.register_function('fg_load_orders', function(keys, args)
+  if not loading(keys[1], args[1]) then
+    return redis.error_reply(NOT_LOADING)
+  end
+  for i = 1, (#args - 1) / 5 do
+    local at = 5 * i - 3
+    local buyer, order, live, paid, pairs_of = unpack(args, at, at + 4)
+    for n = 1, #pairs_of, 20 do
+      local unit = struct.unpack('>I4', pairs_of, n + 16)
+      redis.call('SETRANGE', keys[2], unit * 16, string.sub(pairs_of, n, n + 15))
+    end
+    redis.call('HSET', keys[2 + i], buyer, order .. string.char(tonumber(live), tonumber(paid)))
+  end
+  return redis.status_reply('OK')
+end)
+
+-- load_free: returned units.
+-- KEYS  1 rec, 2 free
+-- ARGV  1 epoch; then local indices
+redis.register_function('fg_load_free', function(keys, args)
+  if not loading(keys[1], args[1]) then
+    return redis.error_reply(NOT_LOADING)
+  end
+  for i = 2, #args do
+    redis.call('RPUSH', keys[2], args[i])
+  end
+  return redis.status_reply('OK')
+end)
+
+-- load_spent: ranks of spent tickets.
+-- KEYS  1 rec, 2 spent
+-- ARGV  1 epoch; then ranks
+redis.register_function('fg_load_spent', function(keys, args)
+  if not loading(keys[1], args[1]) then
+    return redis.error_reply(NOT_LOADING)
+  end
+  for i = 2, #args do
+    redis.call('SETBIT', keys[2], args[i], 1)
+  end
+  return redis.status_reply('OK')
+end)
+
+-- load_open: everything is there; the bucket serves.
+-- KEYS  1 rec
+-- ARGV  1 epoch
+redis.register_function('fg_load_open', function(keys, args)
+  if not loading(keys[1], args[1]) then
+    return redis.error_reply(NOT_LOADING)
+  end
+  redis.call('HSET', keys[1], 'open', 1)
+  return redis.status_reply('OK')
+end)

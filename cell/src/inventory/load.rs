@@ -1,0 +1,207 @@
+//! Loading a bucket from Postgres into Redis under a new epoch: planned first, then written in slices, opened last.
+
+use super::{BucketKeys, Inventory, InventoryError};
+use crate::ledger::Loaded;
+use proto::id::{BuyerKey, OrderId};
+use proto::limits::LOAD_SLICE_ENTRIES;
+use proto::wire::storefront::order::State;
+use redis::{Cmd, Value};
+use std::collections::BTreeMap;
+
+const NO_ORDER: OrderId = OrderId([0; 16]);
+
+/// What Redis must know of a bucket.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoadPlan {
+    granted: u32,
+    /// The first local index that was never granted to an order.
+    next: u32,
+    /// Indices below `next` that no order has.
+    free: Vec<u32>,
+    buyers: BTreeMap<BuyerKey, BuyerUnits>,
+    spent: Vec<u64>,
+    ranks: u64,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct BuyerUnits {
+    live_order: OrderId,
+    live: u32,
+    paid: u32,
+    units: Vec<(OrderId, u32)>,
+}
+
+impl LoadPlan {
+    /// What follows from what Postgres has; `index` turns a unit number into its local index.
+    pub fn new(loaded: &Loaded, index: impl Fn(u32) -> Option<u32>) -> LoadPlan {
+        let mut buyers: BTreeMap<BuyerKey, BuyerUnits> = BTreeMap::new();
+        let mut taken = Vec::new();
+        for holder in &loaded.holders {
+            let entry = buyers.entry(holder.buyer).or_insert_with(|| BuyerUnits {
+                live_order: NO_ORDER,
+                live: 0,
+                paid: 0,
+                units: Vec::new(),
+            });
+            let indices: Vec<u32> = holder.units.iter().filter_map(|&unit| index(unit)).collect();
+            let count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
+            if holder.state == i32::from(State::Paid) {
+                entry.paid += count;
+            } else {
+                entry.live_order = holder.order;
+                entry.live += count;
+            }
+            entry.units.extend(indices.iter().map(|&unit| (holder.order, unit)));
+            taken.extend(indices);
+        }
+        taken.sort_unstable();
+        let next = taken.last().map_or(0, |last| last + 1);
+        let mut free = Vec::new();
+        let mut expected = 0;
+        for &unit in &taken {
+            free.extend(expected..unit);
+            expected = unit + 1;
+        }
+        LoadPlan {
+            granted: loaded.granted,
+            next,
+            free,
+            buyers,
+            spent: loaded.spent.clone(),
+            ranks: loaded.ranks,
+        }
+    }
+
+    /// How many units nobody has.
+    pub fn free_units(&self) -> u32 {
+        self.granted - self.next + u32::try_from(self.free.len()).unwrap_or(u32::MAX)
+    }
+}
+
+/// Loads a bucket into the server's run `run`. Returns the epoch whose keys are of no more use, 0 when there is none.
+///
+/// # Errors
+/// [`InventoryError`]; loading again under the same epoch is safe until it is open.
+pub async fn load(
+    inventory: &Inventory,
+    run: &str,
+    keys: &BucketKeys,
+    loaded: &Loaded,
+    plan: &LoadPlan,
+) -> Result<i64, InventoryError> {
+    let epoch = loaded.epoch;
+    let mut begin = function("fg_load_begin", &[&keys.rec]);
+    begin.arg(epoch).arg(plan.granted).arg(plan.next).arg(plan.ranks);
+    // Batches to Redis are counted from 1 under each epoch.
+    begin.arg(0).arg(0).arg(0);
+    let before = inventory.call(run, &begin).await?;
+    // A take-over that broke off may have left a part of this epoch's keys.
+    forget(inventory, run, keys).await?;
+    let buyers: Vec<_> = plan.buyers.iter().collect();
+    for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
+        inventory.call(run, &orders_slice(keys, epoch, some)).await?;
+    }
+    for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
+        inventory
+            .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
+            .await?;
+    }
+    for some in plan.spent.chunks(LOAD_SLICE_ENTRIES) {
+        inventory
+            .call(run, function("fg_load_spent", &[&keys.rec, &keys.spent]).arg(epoch).arg(some))
+            .await?;
+    }
+    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
+    Ok(match before {
+        Value::Int(before) if before != epoch => before,
+        _ => 0,
+    })
+}
+
+/// Removes what an earlier epoch left behind, in slices.
+///
+/// # Errors
+/// [`InventoryError`]; what stays only takes room.
+pub async fn forget(
+    inventory: &Inventory,
+    run: &str,
+    keys: &BucketKeys,
+) -> Result<(), InventoryError> {
+    for some in keys.of_epoch().chunks(LOAD_SLICE_ENTRIES) {
+        inventory.call(run, redis::cmd("UNLINK").arg(some)).await?;
+    }
+    Ok(())
+}
+
+fn orders_slice(keys: &BucketKeys, epoch: i64, buyers: &[(&BuyerKey, &BuyerUnits)]) -> Cmd {
+    let mut command = redis::cmd("FCALL");
+    command.arg("fg_load_orders").arg(2 + buyers.len()).arg(&keys.rec).arg(&keys.units);
+    for (buyer, _) in buyers {
+        command.arg(keys.buyer(**buyer));
+    }
+    command.arg(epoch);
+    for (buyer, has) in buyers {
+        let pairs: Vec<u8> = has
+            .units
+            .iter()
+            .flat_map(|(order, unit)| order.0.into_iter().chain(unit.to_be_bytes()))
+            .collect();
+        command.arg(&buyer.0).arg(&has.live_order.0).arg(has.live).arg(has.paid).arg(pairs);
+    }
+    command
+}
+
+fn function(name: &str, keys: &[&str]) -> Cmd {
+    let mut command = redis::cmd("FCALL");
+    command.arg(name).arg(keys.len()).arg(keys);
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Holder;
+
+    fn holder(order: u8, buyer: u8, state: State, units: &[u32]) -> Holder {
+        Holder {
+            order: OrderId([order; 16]),
+            buyer: BuyerKey([buyer; 16]),
+            state: state.into(),
+            ticket: order.into(),
+            deadline_us: 0,
+            revision: 1,
+            attempt: 0,
+            intent: None,
+            amount_minor: 100,
+            units: units.to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_no_order_has_is_free() {
+        let loaded = Loaded {
+            epoch: 3,
+            hold_batch: 0,
+            settle_batch: 0,
+            granted: 10,
+            ranks: 7,
+            tail: 0,
+            cursor: 0,
+            gate_us: 0,
+            shares: vec![],
+            holders: vec![
+                holder(1, 1, State::Paid, &[101]),
+                holder(2, 1, State::Held, &[104]),
+                holder(3, 2, State::Paying, &[105, 106]),
+            ],
+            spent: vec![1, 2, 3],
+        };
+        let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(100));
+        assert_eq!((plan.next, &plan.free[..]), (7, &[0, 2, 3][..]));
+        assert_eq!(plan.free_units() + 4, 10);
+        let first = &plan.buyers[&BuyerKey([1; 16])];
+        assert_eq!((first.live_order, first.live, first.paid), (OrderId([2; 16]), 1, 1));
+        let second = &plan.buyers[&BuyerKey([2; 16])];
+        assert_eq!((second.live_order, second.live, second.paid), (OrderId([3; 16]), 2, 0));
+    }
+}

@@ -1,0 +1,45 @@
+-- settle: follows what Postgres has committed about orders: their units return, or are paid for.
+--
+-- KEYS  1 rec, 2 units, 3 free, 4 spent, then the buyer's hash of each entry
+-- ARGV  1 epoch, 2 batch; then per entry: what, buyer, order, rank, local indices (4 bytes big-endian each), where what is
+--         R  returned: the order ended
+--         U  undone: the hold was never committed, so its ticket is not spent either
+--         P  paid: the units stay with the order, the buyer's live units become paid ones
+-- Returns how many units became free. A unit that does not name the order is left alone, so that a return which comes
+-- twice, or late, does nothing (INV-1, INV-3).
+local function settle(keys, args)
+  local record, answer = begin(keys[1], args[1], 'settle', args[2])
+  if not record then
+    return answer
+  end
+  local freed = 0
+  for i = 1, (#args - 2) / 5 do
+    local at = 5 * i - 2
+    local what, buyer, order, rank, indices = unpack(args, at, at + 4)
+    if what ~= 'P' then
+      for n = 1, #indices, 4 do
+        local unit = struct.unpack('>I4', indices, n)
+        if redis.call('GETRANGE', keys[2], unit * 16, unit * 16 + 15) == order then
+          redis.call('SETRANGE', keys[2], unit * 16, NO_ORDER)
+          redis.call('RPUSH', keys[3], unit)
+          freed = freed + 1
+        end
+      end
+    end
+    local live_order, live, paid = buyer_parts(redis.call('HGET', keys[4 + i], buyer))
+    if live_order == order then
+      paid = what == 'P' and paid + live or paid
+      if paid > 0 then
+        redis.call('HSET', keys[4 + i], buyer, NO_ORDER .. string.char(0, paid))
+      else
+        redis.call('HDEL', keys[4 + i], buyer)
+      end
+      if what == 'U' then
+        redis.call('SETBIT', keys[4], rank, 0)
+      end
+    end
+  end
+  redis.call('HSET', keys[1], 'settle_batch', args[2], 'settle_answer', cmsgpack.pack(freed))
+  return freed
+end
+redis.register_function('fg_settle', settle)

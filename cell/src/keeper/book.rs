@@ -1,0 +1,282 @@
+//! A keeper's book: what it has committed and therefore knows. It is read anew with every take-over, and only this
+//! keeper's commits change it, so it is never ahead of the ledger.
+
+use super::SaleTerms;
+use crate::admission::{Gate, Step};
+use crate::ledger::{Loaded, Share};
+use proto::fault::Fault;
+use proto::id::{BuyerKey, OrderId};
+use proto::limits::RANK_BLOCK;
+use proto::wire::cell::{BucketState, Order};
+use proto::wire::storefront::order::State;
+use std::collections::{BTreeSet, HashMap};
+use tokio::sync::watch;
+
+/// How an attempt to pay ended: the order's state then, or why it was refused.
+pub(crate) type AttemptEnd = Result<Order, Fault>;
+
+/// A payment attempt that somebody in this process is working on.
+pub(crate) type Attempt = watch::Receiver<Option<AttemptEnd>>;
+
+/// An order that is HELD, PAYING or in REVIEW.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub(crate) buyer: BuyerKey,
+    pub(crate) units: Vec<u32>,
+    pub(crate) state: State,
+    pub(crate) ticket: u64,
+    pub(crate) deadline_us: i64,
+    pub(crate) amount_minor: i64,
+    /// Attempts to pay so far.
+    pub(crate) attempts: u32,
+    /// The provider's id of the payment, once there is one.
+    pub(crate) intent: Option<String>,
+    /// The attempt under way here.
+    pub(crate) attempt: Option<Attempt>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Book {
+    pub(crate) terms: SaleTerms,
+    /// False until everything was read.
+    pub(crate) open: bool,
+    pub(crate) epoch: i64,
+    pub(crate) gate: Gate,
+    /// Ranks given out.
+    pub(crate) joined: u64,
+    pub(crate) granted: u32,
+    pub(crate) paid: u32,
+    live: u32,
+    shares: Vec<Share>,
+    orders: HashMap<OrderId, Live>,
+    due: BTreeSet<(i64, OrderId)>,
+    version: u64,
+    told: BucketState,
+}
+
+impl Book {
+    /// The book of a bucket that is not kept yet.
+    pub(crate) fn closed(terms: SaleTerms) -> Book {
+        Book {
+            terms,
+            open: false,
+            epoch: 0,
+            gate: Gate::default(),
+            joined: 0,
+            granted: 0,
+            paid: 0,
+            live: 0,
+            shares: Vec::new(),
+            orders: HashMap::new(),
+            due: BTreeSet::new(),
+            version: 0,
+            told: BucketState::default(),
+        }
+    }
+
+    /// Begins anew with what was loaded; `first_ms` is when the sale opens.
+    pub(crate) fn load(&mut self, loaded: &Loaded) {
+        let start_us = self.terms.record.start_ms.cast_signed() * 1_000;
+        let step = Step {
+            tail: loaded.tail,
+            cursor: loaded.cursor,
+            used_us: loaded.gate_us.max(start_us),
+        };
+        let ghosts = loaded.ranks.saturating_sub(RANK_BLOCK).max(loaded.cursor)..loaded.ranks;
+        self.gate = Gate::new(step, &loaded.spent, ghosts);
+        self.epoch = loaded.epoch;
+        self.joined = loaded.ranks;
+        self.granted = loaded.granted;
+        self.shares.clone_from(&loaded.shares);
+        (self.live, self.paid) = (0, 0);
+        self.orders.clear();
+        self.due.clear();
+        for holder in &loaded.holders {
+            let quantity = u32::try_from(holder.units.len()).unwrap_or(u32::MAX);
+            let state = State::try_from(holder.state).unwrap_or_default();
+            if state == State::Paid {
+                self.paid += quantity;
+                continue;
+            }
+            let live = Live {
+                buyer: holder.buyer,
+                units: holder.units.clone(),
+                state,
+                ticket: holder.ticket,
+                deadline_us: holder.deadline_us,
+                amount_minor: holder.amount_minor,
+                attempts: holder.attempt,
+                intent: holder.intent.clone(),
+                attempt: None,
+            };
+            self.hold(holder.order, live);
+        }
+        self.open = true;
+    }
+
+    /// Units that no order has.
+    pub(crate) fn free(&self) -> u32 {
+        self.granted.saturating_sub(self.live + self.paid)
+    }
+
+    /// Whether no order is live.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.orders.is_empty()
+    }
+
+    /// The unit numbers of local indices. None when one of them is not ours.
+    pub(crate) fn units(&self, indices: &[u32]) -> Option<Vec<u32>> {
+        indices.iter().map(|&index| unit_at(&self.shares, index)).collect()
+    }
+
+    /// The local indices of unit numbers.
+    pub(crate) fn indices(&self, units: &[u32]) -> Vec<u32> {
+        units.iter().filter_map(|&unit| index_of(&self.shares, unit)).collect()
+    }
+
+    /// A live order.
+    pub(crate) fn order(&self, order: OrderId) -> Option<&Live> {
+        self.orders.get(&order)
+    }
+
+    /// A live order, to change what is not about stock.
+    pub(crate) fn order_mut(&mut self, order: OrderId) -> Option<&mut Live> {
+        self.orders.get_mut(&order)
+    }
+
+    /// Live orders in `state`.
+    pub(crate) fn in_state(&self, state: State) -> Vec<OrderId> {
+        self.orders
+            .iter()
+            .filter(|(_, live)| live.state == state)
+            .map(|(order, _)| *order)
+            .collect()
+    }
+
+    /// A hold was committed.
+    pub(crate) fn hold(&mut self, order: OrderId, live: Live) {
+        self.live += u32::try_from(live.units.len()).unwrap_or(u32::MAX);
+        self.gate.spend(live.ticket);
+        if live.state == State::Held {
+            self.due.insert((live.deadline_us, order));
+        }
+        self.orders.insert(order, live);
+    }
+
+    /// A live order has come into another state and is still live.
+    pub(crate) fn turn(&mut self, order: OrderId, state: State) {
+        if let Some(live) = self.orders.get_mut(&order) {
+            live.state = state;
+            let due = (live.deadline_us, order);
+            if state == State::Held {
+                self.due.insert(due);
+            } else {
+                self.due.remove(&due);
+            }
+        }
+    }
+
+    /// A live order ended: paid, or its units are free.
+    pub(crate) fn end(&mut self, order: OrderId, state: State) -> Option<Live> {
+        let live = self.orders.remove(&order)?;
+        self.due.remove(&(live.deadline_us, order));
+        let quantity = u32::try_from(live.units.len()).unwrap_or(u32::MAX);
+        self.live -= quantity.min(self.live);
+        if state == State::Paid {
+            self.paid += quantity;
+        }
+        Some(live)
+    }
+
+    /// HELD orders whose time was over at `before_us`, the longest overdue first, that nobody is about to pay.
+    pub(crate) fn overdue(&self, before_us: i64, most: usize) -> Vec<OrderId> {
+        let over = self.due.iter().take_while(|(deadline_us, _)| *deadline_us <= before_us);
+        let idle =
+            |order: &OrderId| self.orders.get(order).is_some_and(|live| live.attempt.is_none());
+        over.map(|(_, order)| *order).filter(idle).take(most).collect()
+    }
+
+    /// An order as its buyer is told.
+    pub(crate) fn show(&self, order: OrderId, live: &Live, now_us: i64) -> Order {
+        let left_us = (live.deadline_us - now_us).max(0);
+        Order {
+            order: order.0.to_vec().into(),
+            state: live.state.into(),
+            units: live.units.clone(),
+            amount_minor: live.amount_minor,
+            currency: self.terms.record.currency.clone(),
+            time_left_ms: u32::try_from(left_us / 1_000).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// What routers are told, with a new version when it differs from what they were told last.
+    pub(crate) fn tell(
+        &mut self,
+        number: u32,
+        now_us: i64,
+        admitted_milli_per_s: u32,
+    ) -> BucketState {
+        let state = BucketState {
+            sale: self.terms.record.sale.clone(),
+            bucket: number,
+            epoch: self.epoch.cast_unsigned(),
+            version: self.version,
+            phase: self.terms.phase(now_us).into(),
+            tail: self.gate.tail(),
+            cursor: self.gate.cursor(),
+            joined: self.joined,
+            granted: self.granted,
+            free: self.free(),
+            live: self.live,
+            paid: self.paid,
+            admitted_milli_per_s,
+        };
+        if state != self.told {
+            self.version += 1;
+            self.told = BucketState { version: self.version, ..state };
+        }
+        self.told.clone()
+    }
+}
+
+fn unit_at(shares: &[Share], index: u32) -> Option<u32> {
+    let mut before = 0;
+    for share in shares {
+        if index < before + share.units {
+            return Some(share.first_unit + (index - before));
+        }
+        before += share.units;
+    }
+    None
+}
+
+pub(super) fn index_of(shares: &[Share], unit: u32) -> Option<u32> {
+    let mut before = 0;
+    for share in shares {
+        if (share.first_unit..share.first_unit + share.units).contains(&unit) {
+            return Some(before + (unit - share.first_unit));
+        }
+        before += share.units;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn indices_and_units_are_each_others_inverse() {
+        let shares = [Share { first_unit: 10, units: 3 }, Share { first_unit: 50, units: 2 }];
+        let units: Vec<_> = (0..6).map(|index| unit_at(&shares, index)).collect();
+        assert_eq!(units, [Some(10), Some(11), Some(12), Some(50), Some(51), None]);
+        for unit in [10, 11, 12, 50, 51] {
+            assert_eq!(
+                index_of(&shares, unit).and_then(|index| unit_at(&shares, index)),
+                Some(unit)
+            );
+        }
+        assert_eq!(index_of(&shares, 13), None);
+    }
+}

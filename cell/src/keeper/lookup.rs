@@ -1,0 +1,87 @@
+//! The stage that looks into the ledger for orders that are no longer live, many at a time.
+
+use super::reign::End;
+use super::{Keeper, LookupAsked, Reign, Why};
+use crate::ledger::{self, Found};
+use proto::fault::{Fault, Reason};
+use proto::id::OrderId;
+use proto::limits::BATCH_CALLS_MAX;
+use proto::wire::cell::{Order, answer::Kind};
+use proto::wire::storefront::order::State;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::mpsc::Receiver;
+
+/// When a caller may ask again whose order could not be looked up.
+const FAILED_MS: u32 = 500;
+
+/// Works the queue off until it must end.
+pub(super) async fn serve(
+    keeper: &Arc<Keeper>,
+    lookups: &mut Receiver<LookupAsked>,
+    reign: &Reign,
+) -> End {
+    let mut batch = Vec::with_capacity(BATCH_CALLS_MAX);
+    loop {
+        tokio::select! {
+            biased;
+            () = reign.stop.cancelled() => return End::Stopped,
+            taken = lookups.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
+        }
+        let orders: Vec<OrderId> = batch.iter().map(|asked| asked.order).collect();
+        let found =
+            ledger::find_orders(keeper.ports.pool(keeper), keeper.place.bucket, &orders).await;
+        let found: HashMap<OrderId, Found> = match found {
+            Ok(found) => found.into_iter().map(|found| (found.order, found)).collect(),
+            Err(error) => {
+                tracing::warn!(%error, "cannot look orders up");
+                for asked in batch.drain(..) {
+                    asked.reply.refuse(&Fault::later(Reason::Overloaded, FAILED_MS));
+                }
+                continue;
+            }
+        };
+        for asked in batch.drain(..) {
+            let ours = found.get(&asked.order).filter(|found| found.buyer == asked.buyer);
+            match answer(&asked.why, ours) {
+                Ok(order) => asked.reply.send(Kind::Order(order)),
+                Err(fault) => asked.reply.refuse(&fault),
+            }
+        }
+    }
+}
+
+fn answer(why: &Why, found: Option<&Found>) -> Result<Order, Fault> {
+    let Some(found) = found else {
+        return Err(match why {
+            Why::Repeat { otherwise, .. } => otherwise.clone(),
+            Why::Show | Why::Cancel | Why::Checkout => Reason::NotFound.into(),
+        });
+    };
+    let state = State::try_from(found.state).unwrap_or_default();
+    match (why, state) {
+        (Why::Repeat { quantity, .. }, _) if *quantity != found.quantity => {
+            Err(Reason::RequestIdReused.into())
+        }
+        (Why::Repeat { .. } | Why::Show, _)
+        | (Why::Checkout, State::Paid)
+        | (Why::Cancel, State::Cancelled) => Ok(show(found)),
+        (Why::Checkout | Why::Cancel, State::Expired) => Err(Reason::OrderExpired.into()),
+        // It came to life between the look at the book and the look at the ledger, or went on from there.
+        (Why::Checkout | Why::Cancel, State::Held | State::Paying) => {
+            Err(Fault::later(Reason::BucketMoving, FAILED_MS))
+        }
+        (Why::Checkout | Why::Cancel, _) => Err(Reason::OrderStateConflict.into()),
+    }
+}
+
+fn show(found: &Found) -> Order {
+    Order {
+        order: found.order.0.to_vec().into(),
+        state: found.state,
+        units: found.units.clone(),
+        amount_minor: found.amount_minor,
+        currency: found.currency.clone(),
+        time_left_ms: 0,
+    }
+}

@@ -1,0 +1,183 @@
+//! A keeper's reign: it takes its bucket over, lets the stages work, and takes it over again when a store contradicts.
+//!
+//! Taking over: raise the epoch in Postgres, which waits for commits under way; read what the bucket holds in a new
+//! snapshot; load Redis under the new epoch, opening it last. Whoever kept the bucket before is refused by both from
+//! then on. The reign ends when somebody else has raised the epoch, when the bucket is at rest, or when the process does.
+
+use super::{Keeper, Queues, hold, lookup, settle, sweep, tick};
+use crate::admission;
+use crate::inventory::{self, BucketKeys, InventoryError, LoadPlan};
+use crate::ledger::{self, LedgerError};
+use proto::limits::RANK_BLOCK;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The pause between two attempts to take over.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// One epoch of a reign, as its stages need it.
+#[derive(Clone, Debug)]
+pub(crate) struct Reign {
+    pub(crate) epoch: i64,
+    /// The run of Redis into which the bucket was loaded.
+    pub(crate) run: Arc<str>,
+    pub(crate) keys: BucketKeys,
+    /// Ends the stages, each after the batch that it has under way.
+    pub(crate) stop: CancellationToken,
+    pub(super) hold_batch: i64,
+    pub(super) settle_batch: i64,
+    pub(crate) ranks: u64,
+}
+
+/// Why a stage ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It was told to.
+    Stopped,
+    /// What it knows is in doubt: take the bucket over again.
+    Doubt,
+    /// The bucket is at rest.
+    Rest,
+}
+
+/// Why a take-over did not succeed.
+enum Failed {
+    /// Somebody else keeps the bucket.
+    Deposed,
+    /// A store does not answer.
+    Later(String),
+}
+
+impl From<LedgerError> for Failed {
+    fn from(error: LedgerError) -> Failed {
+        match error {
+            LedgerError::Stale(_) => Failed::Deposed,
+            error => Failed::Later(error.to_string()),
+        }
+    }
+}
+
+impl From<InventoryError> for Failed {
+    fn from(error: InventoryError) -> Failed {
+        Failed::Later(error.to_string())
+    }
+}
+
+/// Keeps a bucket, beginning at `epoch`, until somebody else does, it is at rest, or `end` is cancelled.
+pub(crate) async fn reign(
+    keeper: Arc<Keeper>,
+    mut queues: Queues,
+    mut epoch: i64,
+    end: CancellationToken,
+) {
+    let mut in_doubt_since = Instant::now();
+    while !end.is_cancelled() {
+        let reign = match take_over(&keeper, epoch, &end).await {
+            Ok(reign) => reign,
+            Err(Failed::Deposed) => break,
+            Err(Failed::Later(why)) => {
+                tracing::warn!(sale = %keeper.place.sale, bucket = keeper.place.number, why, "cannot take over yet");
+                refuse_waiting(&mut queues);
+                // The epoch may have been raised before the answer was lost.
+                epoch = current_epoch(&keeper).await.unwrap_or(epoch);
+                tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = end.cancelled() => break }
+            }
+        };
+        epoch = reign.epoch;
+        keeper.ports.metrics.took_over(in_doubt_since.elapsed());
+        tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, epoch, took = ?in_doubt_since.elapsed(), "keeps the bucket");
+        let ended = stages(&keeper, &mut queues, &reign).await;
+        in_doubt_since = Instant::now();
+        keeper.book().open = false;
+        if ended == End::Rest {
+            tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, "the bucket is at rest");
+            break;
+        }
+    }
+    keeper.ports.states.forget(&keeper.place.sale, keeper.place.number);
+}
+
+async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Result<Reign, Failed> {
+    let (place, ports) = (&keeper.place, &keeper.ports);
+    let (pool, inventory) = (ports.pool(keeper), ports.inventory(keeper));
+    // Redis first: while it is away there is no point in deposing anybody.
+    let run = inventory.run().await?;
+    let epoch = ledger::take_over(pool, place.bucket, epoch, &ports.process).await?;
+    let epoch = epoch.ok_or(Failed::Deposed)?;
+    let record = keeper.book().terms.record.clone();
+    ledger::set_sale(pool, place.bucket, &record).await?;
+    let loaded = ledger::load(pool, place.bucket, epoch).await?;
+    let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch, loaded.granted);
+    let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
+    let before = inventory::load(inventory, &run, &keys, &loaded, &plan).await?;
+    if before > 0 {
+        let old =
+            BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, before, loaded.granted);
+        inventory::forget(inventory, &run, &old).await?;
+    }
+    let free = {
+        let mut book = keeper.book();
+        book.load(&loaded);
+        book.free()
+    };
+    // INV-2, on both sides: what Postgres counts free is what Redis was given as free.
+    if free != plan.free_units() {
+        ports.metrics.broken(proto::invariant::Invariant::Inv2);
+        return Err(Failed::Later(format!(
+            "{free} units are free by count, {} by unit",
+            plan.free_units()
+        )));
+    }
+    Ok(Reign {
+        epoch,
+        run,
+        keys,
+        stop: end.child_token(),
+        hold_batch: loaded.hold_batch,
+        settle_batch: loaded.settle_batch,
+        ranks: loaded.ranks,
+    })
+}
+
+async fn current_epoch(keeper: &Keeper) -> Option<i64> {
+    let candidates = ledger::candidates(keeper.ports.pool(keeper), usize::MAX).await.ok()?;
+    let ours = |candidate: &&ledger::Candidate| {
+        candidate.bucket == keeper.place.bucket
+            && candidate.keeper.as_deref() == Some(&*keeper.ports.process)
+    };
+    candidates.iter().find(ours).map(|candidate| candidate.epoch)
+}
+
+/// Runs the stages until one of them ends, then lets the others finish their batch.
+async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End {
+    crate::checkout::resume(keeper);
+    let stop = reign.stop.clone();
+    let first = |end: End| {
+        stop.cancel();
+        end
+    };
+    let (joins, holds, moves, lookups) =
+        (&mut queues.joins, &mut queues.holds, &mut queues.moves, &mut queues.lookups);
+    let ends: [End; 6] = tokio::join!(
+        async { first(admission::serve(keeper, joins, reign).await) },
+        async { first(hold::serve(keeper, holds, reign).await) },
+        async { first(settle::serve(keeper, moves, reign).await) },
+        async { first(lookup::serve(keeper, lookups, reign).await) },
+        async { first(sweep::serve(keeper, reign).await) },
+        async { first(tick::serve(keeper, reign).await) },
+    )
+    .into();
+    let told = |wanted: End| ends.contains(&wanted).then_some(wanted);
+    told(End::Doubt).or_else(|| told(End::Rest)).unwrap_or(End::Stopped)
+}
+
+/// Buyers who wait are told to try again: nothing is known for sure at the moment. Moves stay: they hold for whatever
+/// the ledger turns out to say.
+fn refuse_waiting(queues: &mut Queues) {
+    while queues.joins.try_recv().is_ok() {}
+    while queues.holds.try_recv().is_ok() {}
+    while queues.lookups.try_recv().is_ok() {}
+}
+
+const _: () = assert!(RANK_BLOCK >= proto::limits::BATCH_CALLS_MAX as u64);

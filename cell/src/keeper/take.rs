@@ -1,0 +1,155 @@
+//! What happens first to a call: it is checked against what is known, answered if that is enough, and else queued for
+//! its stage. Nothing waits here; a full queue refuses at once.
+
+use super::{HoldAsked, JoinAsked, Keeper, LookupAsked, Why};
+use crate::checkout;
+use crate::keeper::{Live, MoveAsked};
+use crate::ledger::Move;
+use crate::link::{Asked, Reply};
+use proto::fault::{Fault, Reason};
+use proto::id::{BuyerKey, OrderId};
+use proto::ticket::{self, Ticket};
+use proto::wire::cell::answer::Kind;
+use proto::wire::events::ledger_entry::Kind as Event;
+use proto::wire::storefront::order::State;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// When a caller who found a queue full may try again.
+const FULL_MS: u32 = 250;
+
+impl Keeper {
+    /// Takes one call in.
+    pub(crate) fn take(self: &Arc<Keeper>, buyer: BuyerKey, asked: Asked, reply: Reply) {
+        self.ports.metrics.call(&asked);
+        match asked {
+            Asked::Join => self.join(buyer, reply),
+            Asked::Reserve { ticket, quantity, request_id } => {
+                self.reserve(buyer, &ticket, quantity, request_id, reply);
+            }
+            Asked::Checkout { order, payment_method } => match self.live(buyer, order) {
+                Ok(_) => checkout::begin(self, order, payment_method, reply),
+                Err(Missing::NotLive) => self.look(buyer, order, Why::Checkout, reply),
+                Err(Missing::NotTheirs) => reply.refuse(&Reason::NotFound.into()),
+            },
+            Asked::Cancel { order } => match self.live(buyer, order) {
+                Ok(live) => self.cancel(order, live, reply),
+                Err(Missing::NotLive) => self.look(buyer, order, Why::Cancel, reply),
+                Err(Missing::NotTheirs) => reply.refuse(&Reason::NotFound.into()),
+            },
+            Asked::Show { order } => match self.live(buyer, order) {
+                Ok(live) => reply.send(Kind::Order(self.book().show(
+                    order,
+                    &live,
+                    self.now_us().unwrap_or(0),
+                ))),
+                Err(Missing::NotLive) => self.look(buyer, order, Why::Show, reply),
+                Err(Missing::NotTheirs) => reply.refuse(&Reason::NotFound.into()),
+            },
+        }
+    }
+
+    fn join(&self, buyer: BuyerKey, reply: Reply) {
+        let Some(now_us) = self.now_us() else { return };
+        let closed = self.book().terms.closed(now_us);
+        // A line may form before the sale opens and while it is paused, not once it is over.
+        match closed {
+            Some(fault) if matches!(fault.reason, Reason::SaleEnded | Reason::SaleCancelled) => {
+                reply.refuse(&fault);
+            }
+            _ => queue(&self.joins, JoinAsked { buyer, reply }, |asked| asked.reply),
+        }
+    }
+
+    fn reserve(
+        &self,
+        buyer: BuyerKey,
+        text: &str,
+        quantity: u32,
+        request_id: [u8; 16],
+        reply: Reply,
+    ) {
+        let rank = match self.rank_of(buyer, text) {
+            Ok(rank) => rank,
+            Err(reason) => return reply.refuse(&reason.into()),
+        };
+        let order = OrderId::derive(&self.place.sale, buyer, request_id);
+        queue(&self.holds, HoldAsked { buyer, order, rank, quantity, reply }, |asked| asked.reply);
+    }
+
+    /// The rank of a ticket that was given to this buyer here (INV-7).
+    fn rank_of(&self, buyer: BuyerKey, text: &str) -> Result<u64, Reason> {
+        let ticket: Ticket = ticket::verify(&self.ports.tickets.load(), text)?;
+        let ours = *ticket.sale == *self.place.sale && ticket.bucket == self.place.number;
+        if !ours || ticket.buyer != buyer {
+            return Err(Reason::TicketNotYours);
+        }
+        Ok(ticket.rank(proto::rank::Rule::Fifo, 0))
+    }
+
+    fn cancel(self: &Arc<Keeper>, order: OrderId, live: Live, reply: Reply) {
+        if live.state != State::Held || live.attempt.is_some() {
+            return reply.refuse(&Reason::OrderStateConflict.into());
+        }
+        let shown = self.book().show(order, &live, self.now_us().unwrap_or(0));
+        let step = Move::plain(order, Event::Cancelled, live.units);
+        let (asked, moved) = MoveAsked::new(step);
+        if self.moves.try_send(asked).is_err() {
+            return reply.refuse(&Fault::later(Reason::Overloaded, FULL_MS));
+        }
+        self.ports.drain.spawn_call("cancel", async move {
+            match moved.await {
+                Ok(Ok(_)) => {
+                    let state = State::Cancelled.into();
+                    let answer =
+                        proto::wire::cell::Order { state, units: vec![], time_left_ms: 0, ..shown };
+                    reply.send(Kind::Order(answer));
+                }
+                Ok(Err(fault)) => reply.refuse(&fault),
+                // The keeper was deposed: the reply says that the bucket is moving.
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// Queues a look at the ledger.
+    pub(super) fn look(&self, buyer: BuyerKey, order: OrderId, why: Why, reply: Reply) {
+        queue(&self.lookups, LookupAsked { buyer, order, why, reply }, |asked| asked.reply);
+    }
+
+    /// Asks for a move, waiting for room: for work of our own, which must not be lost.
+    pub(crate) async fn ask_move(&self, step: Move) -> Option<Result<(), Fault>> {
+        let (asked, moved) = MoveAsked::new(step);
+        self.moves.send(asked).await.ok()?;
+        moved.await.ok()
+    }
+
+    /// Hands over to the settle stage what must follow a commit, or the lack of one. False: the queue is full.
+    pub(super) fn undo(&self, asked: MoveAsked) -> bool {
+        self.moves.try_send(asked).is_ok()
+    }
+
+    fn live(&self, buyer: BuyerKey, order: OrderId) -> Result<Live, Missing> {
+        match self.book().order(order) {
+            Some(live) if live.buyer == buyer => Ok(live.clone()),
+            Some(_) => Err(Missing::NotTheirs),
+            None => Err(Missing::NotLive),
+        }
+    }
+}
+
+enum Missing {
+    NotLive,
+    NotTheirs,
+}
+
+fn queue<T>(stage: &mpsc::Sender<T>, asked: T, reply: impl FnOnce(T) -> Reply) {
+    match stage.try_send(asked) {
+        Ok(()) => {}
+        Err(mpsc::error::TrySendError::Full(asked)) => {
+            reply(asked).refuse(&Fault::later(Reason::Overloaded, FULL_MS));
+        }
+        // Nobody works the queue off any more: the reply says that the bucket is moving.
+        Err(mpsc::error::TrySendError::Closed(_)) => {}
+    }
+}

@@ -1,0 +1,68 @@
+//! Finding orders that are no longer live: the memory of requests.
+
+use super::{BucketRef, LedgerError};
+use proto::id::{BuyerKey, OrderId};
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
+
+/// An order as Postgres has it.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Which.
+    pub order: OrderId,
+    /// Whose.
+    pub buyer: BuyerKey,
+    /// `floodgate.storefront.v1.Order.State`.
+    pub state: i32,
+    /// How many units were asked for.
+    pub quantity: u32,
+    /// Price times quantity, in the currency's minor unit.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The units that it still has.
+    pub units: Vec<u32>,
+}
+
+/// Finds those of `orders` that this bucket has, in no order.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn find_orders(
+    pool: &PgPool,
+    bucket: BucketRef,
+    orders: &[OrderId],
+) -> Result<Vec<Found>, LedgerError> {
+    let ids: Vec<Uuid> = orders.iter().map(|order| Uuid::from_bytes(order.0)).collect();
+    // A buyer's units are found by their slots, which are indexed.
+    let rows = sqlx::query(
+        r#"select o.id, o.buyer, o.state, o.quantity, t.currency,
+                  t.price_minor * o.quantity as amount_minor,
+                  array(select u.unit from unit u
+                        where u.org = o.org and u.sale = o.sale and u.buyer = o.buyer and u.id = o.id
+                        order by u.unit) as units
+           from "order" o
+           join terms t on t.org = o.org and t.sale = o.sale and t.revision = o.revision
+           where o.org = $1 and o.sale = $2 and o.id = any($3) and o.bucket = $4"#,
+    )
+    .bind(bucket.org)
+    .bind(bucket.sale)
+    .bind(&ids)
+    .bind(bucket.bucket)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            let units: Vec<i32> = row.try_get("units")?;
+            Ok(Found {
+                order: OrderId(row.try_get::<Uuid, _>("id")?.into_bytes()),
+                buyer: BuyerKey(row.try_get::<Uuid, _>("buyer")?.into_bytes()),
+                state: row.try_get::<i16, _>("state")?.into(),
+                quantity: row.try_get::<i16, _>("quantity")?.unsigned_abs().into(),
+                amount_minor: row.try_get("amount_minor")?,
+                currency: row.try_get("currency")?,
+                units: units.into_iter().map(i32::cast_unsigned).collect(),
+            })
+        })
+        .collect()
+}

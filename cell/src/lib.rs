@@ -1,0 +1,33 @@
+//! A cell: one self-contained stack that sells. One Redis, one Postgres, and several processes of this crate, any of
+//! which may die.
+//!
+//! ```text
+//! router ══ frames ══▶ link ─▶ keeper::take ─┬─ Join ─────▶ admission  line, gate            (Redis, ranks in Postgres)
+//!                                            ├─ Reserve ──▶ keeper::hold ─▶ inventory  Redis grants
+//!                                            │                           └▶ ledger     Postgres commits, then the answer
+//!                                            ├─ Checkout ─▶ checkout ─▶ payment ─▶ provider
+//!                                            │                 └──────▶ keeper::settle  commits, then Redis follows
+//!                                            └─ Show, repeats ─▶ keeper::lookup
+//! ```
+//!
+//! - [`link`] reads frames and writes answers; [`keeper`] drives a bucket, one process at a time.
+//! - [`admission`] keeps the waiting room, [`inventory`] the buckets in Redis, [`ledger`] all that counts in Postgres.
+//! - [`checkout`] is an order's way through [`payment`], which is the provider behind a bulkhead.
+//! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
+//!   [`report`] tells it what is warm and what is at rest.
+//! - [`time`] is Postgres' clock; [`stack`] puts everything together.
+
+mod admission;
+mod checkout;
+mod claim;
+pub mod config;
+pub mod inventory;
+mod keeper;
+pub mod ledger;
+mod link;
+mod metrics;
+mod payment;
+mod report;
+mod sales;
+pub mod stack;
+mod time;

@@ -1,0 +1,166 @@
+//! The service: three kinds of streams of calls, and the stream of states.
+
+use super::call::{Asked, deadline};
+use super::{Outbox, Reply};
+use crate::keeper::Kept;
+use futures_util::{Stream, StreamExt, stream};
+use proto::fault::{Fault, Reason};
+use proto::limits::{BATCH_CALLS_MAX, LINK_CALLS_WAITING_MAX, PROBE_BYTES_MAX};
+use proto::wire::cell::link_service_server::LinkService;
+use proto::wire::cell::{
+    Answer, Answers, BucketStates, Call, Frame, WatchBucketsRequest, answer, call,
+};
+use runtime::telemetry::trace;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The link of one process.
+#[derive(Clone, Debug)]
+pub(crate) struct Link {
+    kept: Arc<Kept>,
+    end: CancellationToken,
+}
+
+type Out<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Link {
+    pub(crate) fn new(kept: Arc<Kept>, end: CancellationToken) -> Link {
+        Link { kept, end }
+    }
+
+    /// Serves one stream of calls: reads it in a task of its own, whose end ends the answers.
+    fn serve(&self, frames: Streaming<Frame>) -> Response<Out<Answers>> {
+        let outbox = Arc::new(Outbox::default());
+        let ended = CancellationToken::new();
+        let reader = read(self.kept.clone(), frames, outbox.clone(), self.end.clone());
+        let guard = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            reader.await;
+            drop(guard);
+        });
+        let answers = stream::unfold((outbox, ended), |(outbox, ended)| async move {
+            let answers = tokio::select! {
+                biased;
+                answers = outbox.take() => answers,
+                () = ended.cancelled() => return None,
+            };
+            Some((Ok(answers), (outbox, ended)))
+        });
+        Response::new(Box::pin(answers))
+    }
+}
+
+#[tonic::async_trait]
+impl LinkService for Link {
+    type JoinStream = Out<Answers>;
+    type FlashStream = Out<Answers>;
+    type StandardStream = Out<Answers>;
+    type WatchBucketsStream = Out<BucketStates>;
+
+    async fn join(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Out<Answers>>, Status> {
+        Ok(self.serve(request.into_inner()))
+    }
+
+    async fn flash(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Out<Answers>>, Status> {
+        Ok(self.serve(request.into_inner()))
+    }
+
+    async fn standard(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Out<Answers>>, Status> {
+        Ok(self.serve(request.into_inner()))
+    }
+
+    async fn watch_buckets(
+        &self,
+        _: Request<WatchBucketsRequest>,
+    ) -> Result<Response<Out<BucketStates>>, Status> {
+        let (all, changes) = self.kept.states().watch();
+        let first = stream::iter(all.into_iter().map(Ok));
+        let (kept, end) = (self.kept.clone(), self.end.clone());
+        let then = stream::unfold((changes, kept, end), |(mut changes, kept, end)| async move {
+            let received = tokio::select! {
+                received = changes.recv() => received,
+                () = end.cancelled() => return None,
+            };
+            match received {
+                Ok(states) => Some((vec![Ok(states)], (changes, kept, end))),
+                // Too slow to be told every change: told everything instead.
+                Err(RecvError::Lagged(_)) => {
+                    let (all, changes) = kept.states().watch();
+                    Some((all.into_iter().map(Ok).collect(), (changes, kept, end)))
+                }
+                Err(RecvError::Closed) => None,
+            }
+        });
+        Ok(Response::new(Box::pin(first.chain(then.flat_map(stream::iter)))))
+    }
+}
+
+async fn read(
+    kept: Arc<Kept>,
+    mut frames: Streaming<Frame>,
+    outbox: Arc<Outbox>,
+    end: CancellationToken,
+) {
+    loop {
+        let frame = tokio::select! {
+            frame = frames.message() => frame,
+            () = end.cancelled() => return,
+        };
+        let frame = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return,
+            Err(status) => {
+                tracing::debug!(%status, "a stream of the link broke");
+                return;
+            }
+        };
+        let now = Instant::now();
+        kept.metrics().frame(frame.calls.len());
+        let open = outbox.open(frame.calls.len());
+        if frame.calls.len() > BATCH_CALLS_MAX || open > LINK_CALLS_WAITING_MAX {
+            tracing::warn!(
+                calls = frame.calls.len(),
+                open,
+                "a router asks for too much; its stream ends"
+            );
+            return;
+        }
+        for call in frame.calls {
+            take(&kept, call, &outbox, now);
+        }
+    }
+}
+
+fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
+    if let Some(call::Kind::Probe(probe)) = &mut call.kind {
+        let echo = std::mem::take(&mut probe.payload);
+        if echo.len() <= PROBE_BYTES_MAX {
+            let kind = answer::Kind::Probe(proto::wire::cell::Probe { payload: echo });
+            outbox.push(Answer { id: call.id, kind: Some(kind) });
+            return;
+        }
+    }
+    let traceparent = Some(call.traceparent.as_str()).filter(|text| !text.is_empty());
+    let span = trace::child_of(traceparent, || tracing::info_span!("call", sale = call.sale));
+    let reply = Reply::new(outbox.clone(), call.id, deadline(&call, now)).traced(span);
+    match Asked::read(&mut call) {
+        Err(fault) => reply.refuse(&fault),
+        Ok((buyer, asked)) => match kept.find(&call.sale, call.bucket) {
+            Some(keeper) => keeper.take(buyer, asked, reply),
+            None => reply.refuse(&Fault::later(Reason::BucketMoving, 200)),
+        },
+    }
+}

@@ -1,0 +1,17 @@
+//! A process of a cell.
+
+use floodgate_cell::{config::Config, stack};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let config = match runtime::config::parse::<Config>() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    // The provider is reached by TLS; whoever installed a provider of cryptography before us is welcome to it.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let args = config.process_args.clone();
+    runtime::process::run("cell", env!("CARGO_PKG_VERSION"), &args, |context| {
+        stack::run(config, context)
+    })
+}

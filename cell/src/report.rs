@@ -1,0 +1,92 @@
+//! Reports to the control plane: a bucket is warm, a bucket is at rest. News, not permission: the sale goes on whether
+//! or not etcd can be told.
+
+use crate::keeper::Keeper;
+use etcd_client::PutOptions;
+use prost::Message;
+use proto::keys;
+use proto::wire::cell::{BucketReport, sale_record::State};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+const EVERY: Duration = Duration::from_millis(200);
+/// Between two attempts when etcd does not answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What etcd is still to be told: at most one report a bucket.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    waiting: Mutex<HashMap<String, BucketReport>>,
+}
+
+impl Reports {
+    /// A bucket's units are accepted and loaded. Of interest only while its sale is warming.
+    pub(crate) fn warm(&self, keeper: &Keeper) {
+        if keeper.book().terms.record.state() == State::Warming {
+            self.add(keeper, false);
+        }
+    }
+
+    /// A bucket is at rest.
+    pub(crate) fn settled(&self, keeper: &Keeper) {
+        self.add(keeper, true);
+    }
+
+    fn add(&self, keeper: &Keeper, settled: bool) {
+        let report = {
+            let book = keeper.book();
+            BucketReport {
+                sale: keeper.place.sale.to_string(),
+                bucket: keeper.place.number,
+                epoch: book.epoch.cast_unsigned(),
+                warm: true,
+                settled,
+                granted: book.granted,
+                paid: book.paid,
+                process: keeper.ports.process.to_string(),
+            }
+        };
+        self.lock().insert(keys::report(&keeper.place.sale, keeper.place.number), report);
+    }
+
+    /// Tells etcd until `end` is cancelled.
+    pub(crate) async fn tell(&self, endpoints: Vec<String>, end: CancellationToken) {
+        let mut tick = tokio::time::interval(EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = end.cancelled() => return,
+                _ = tick.tick() => {}
+            }
+            if self.lock().is_empty() {
+                continue;
+            }
+            if let Err(error) = self.flush(&endpoints).await {
+                tracing::warn!(%error, "cannot report to etcd yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+
+    async fn flush(&self, endpoints: &[String]) -> Result<(), runtime::etcd::EtcdError> {
+        let mut client = runtime::etcd::connect(endpoints).await?;
+        let waiting: Vec<_> =
+            self.lock().iter().map(|(key, report)| (key.clone(), report.clone())).collect();
+        for (key, report) in waiting {
+            let put = client.put(key.clone(), report.encode_to_vec(), None::<PutOptions>);
+            runtime::etcd::within("report", put).await?;
+            let mut waiting = self.lock();
+            if waiting.get(&key) == Some(&report) {
+                waiting.remove(&key);
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, BucketReport>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,128 @@
+//! A cell process put together: the only file that knows all of its parts.
+
+use crate::claim::claim;
+use crate::config::Config;
+use crate::inventory::Inventory;
+use crate::keeper::{ClassPorts, Kept, Ports};
+use crate::ledger;
+use crate::link::{Link, States};
+use crate::metrics::CellMetrics;
+use crate::payment::{Pool, Provider, reconcile};
+use crate::report::Reports;
+use crate::sales::Sales;
+use crate::time::CellTime;
+use arc_swap::ArcSwap;
+use prost::Message;
+use proto::keys;
+use proto::limits::LINK_MESSAGE_BYTES_MAX;
+use proto::wire::cell::ProcessRecord;
+use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
+use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
+use runtime::lease::{Lease, LeaseOptions};
+use runtime::process::{Context, PlaneError};
+use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long after its last sign of life a process stands in etcd.
+const LEASE_S: u32 = 5;
+/// The pause between two tries to reach Postgres at the start.
+const AGAIN: Duration = Duration::from_millis(300);
+
+/// Runs a cell process until its drain begins.
+///
+/// # Errors
+/// When an address cannot be read. Stores that are away are waited for.
+pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
+    let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
+    let (flash, standard) = (class(&config, "flash")?, class(&config, "standard")?);
+    let background = standard.pool.clone();
+    let ports = Arc::new(Ports {
+        process: config.process.as_str().into(),
+        time: CellTime::new(),
+        flash,
+        standard,
+        provider: Provider::new(&config.provider)?,
+        tickets: ArcSwap::default(),
+        states: States::new(config.process.as_str()),
+        reports: Reports::default(),
+        metrics: CellMetrics::new(&metrics),
+        drain: drain.clone(),
+        end: drain.token(),
+    });
+    let kept = Kept::new(ports.clone());
+
+    let prefixes = vec![Prefix::hot(keys::SALES), Prefix::cold(keys::CELLS)];
+    let options = DecisionsOptions {
+        snapshot_file: Some(data_dir.join("decisions")),
+        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
+    };
+    let decisions = Decisions::follow(options, clock, &metrics, &drain).await?;
+    let sales = Sales::new(config.cell.as_str(), decisions);
+
+    readiness.set("postgres", false);
+    if !migrate(&background, &drain).await {
+        return Ok(());
+    }
+    readiness.set("postgres", true);
+
+    let end = drain.token();
+    drain.spawn("claim", claim(kept.clone(), sales, end.clone()));
+    drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
+    let (telling, told_until) = (ports.clone(), end.clone());
+    drain.spawn("states", async move { telling.states.tell(told_until).await });
+    let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
+    drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
+    let record = ProcessRecord {
+        cell: config.cell.to_string(),
+        process: config.process.to_string(),
+        address: config.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    Lease::keep(
+        LeaseOptions {
+            endpoints: config.etcd.clone(),
+            key: keys::process(&config.cell, &config.process),
+            value: record.encode_to_vec(),
+            ttl_s: LEASE_S,
+        },
+        &drain,
+    );
+
+    let link = LinkServiceServer::new(Link::new(kept, end))
+        .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
+    let routes = standard_routes(&[proto::wire::DESCRIPTORS], &[SERVICE_NAME], &drain)?;
+    let options = ServerOptions {
+        name: "link",
+        // Routers are few and their streams are long; a frame must never wait for a window.
+        stream_window_bytes: 1024 * 1024,
+        connection_window_bytes: 16 * 1024 * 1024,
+        ..ServerOptions::default()
+    };
+    serve_service(listener, Front::new(link, routes), options, metrics, drain).await;
+    Ok(())
+}
+
+fn class(config: &Config, name: &str) -> Result<ClassPorts, PlaneError> {
+    Ok(ClassPorts {
+        pool: ledger::open(&config.postgres, name)?,
+        inventory: Inventory::new(&config.redis)?,
+        payments: Pool::new(),
+    })
+}
+
+/// Brings the schema up to date, waiting for Postgres. False: the process is to end.
+async fn migrate(pool: &PgPool, drain: &runtime::drain::Drain) -> bool {
+    loop {
+        match ledger::migrate(pool).await {
+            Ok(()) => return true,
+            Err(error) => tracing::warn!(%error, "postgres is not ready yet"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(AGAIN) => {}
+            () = drain.cancelled() => return false,
+        }
+    }
+}

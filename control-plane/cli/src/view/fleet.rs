@@ -1,0 +1,85 @@
+//! Orgs, cells and placements as operators see them.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use proto::wire::fleet::{Cell, Org, Placement, Process, PublicKey};
+use serde_json::{Value, json};
+
+use super::{View, bytes, object, time};
+
+impl View for Org {
+    const BRIEF: &'static [&'static str] = &["name", "display name", "created"];
+
+    fn json(&self) -> Value {
+        let key = |key: &PublicKey| json!({ "kid": key.kid, "ed25519": bytes(&key.ed25519) });
+        object(json!({
+            "name": self.name,
+            "displayName": self.display_name,
+            "keys": self.keys.iter().map(key).collect::<Vec<_>>(),
+            "createTime": time(self.create_time.as_ref()),
+        }))
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let key = |key: &PublicKey| {
+            ("key", format!("{}={}", key.kid, URL_SAFE_NO_PAD.encode(&key.ed25519)))
+        };
+        let mut fields = vec![
+            ("name", self.name.clone()),
+            ("display name", self.display_name.clone()),
+            ("created", time(self.create_time.as_ref()).unwrap_or_default()),
+        ];
+        fields.extend(self.keys.iter().map(key));
+        fields
+    }
+}
+
+impl View for Cell {
+    const BRIEF: &'static [&'static str] = &["name", "orgs", "live processes"];
+
+    fn json(&self) -> Value {
+        let process = |process: &Process| {
+            json!({
+                "process": process.process,
+                "address": process.address,
+                "version": process.version,
+            })
+        };
+        json!({
+            "name": self.name,
+            "processes": self.processes.iter().map(process).collect::<Vec<_>>(),
+            "orgCount": self.org_count,
+        })
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let process = |process: &Process| {
+            (
+                "process",
+                format!("{} at {}, version {}", process.process, process.address, process.version),
+            )
+        };
+        let mut fields = vec![
+            ("name", self.name.clone()),
+            ("orgs", self.org_count.to_string()),
+            ("live processes", self.processes.len().to_string()),
+        ];
+        fields.extend(self.processes.iter().map(process));
+        fields
+    }
+}
+
+impl View for Placement {
+    const BRIEF: &'static [&'static str] = &["name", "cells", "overlap"];
+
+    fn json(&self) -> Value {
+        json!({ "name": self.name, "cells": self.cells, "overlapMax": self.overlap_max })
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("name", self.name.clone()),
+            ("cells", self.cells.join(" ")),
+            ("overlap", self.overlap_max.to_string()),
+        ]
+    }
+}

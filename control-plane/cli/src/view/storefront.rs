@@ -1,0 +1,42 @@
+//! A sale's state as buyers see it.
+
+use proto::wire::storefront::SaleState;
+use serde_json::{Value, json};
+
+use super::{View, duration, object, word};
+
+impl View for SaleState {
+    const BRIEF: &'static [&'static str] =
+        &["sale", "phase", "stock", "free", "held", "sold", "waiting"];
+
+    fn json(&self) -> Value {
+        object(json!({
+            "sale": self.sale,
+            "phase": self.phase().as_str_name(),
+            "stock": self.stock.to_string(),
+            "free": self.free.to_string(),
+            "held": self.held.to_string(),
+            "sold": self.sold.to_string(),
+            "waiting": self.waiting.to_string(),
+            "soldOut": self.sold_out,
+            "stale": self.stale,
+            "opensIn": duration(self.opens_in.as_ref()),
+        }))
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let mark = |so: bool| if so { "yes".to_owned() } else { String::new() };
+        vec![
+            ("sale", self.sale.clone()),
+            ("phase", word(self.phase().as_str_name(), "PHASE_")),
+            ("stock", self.stock.to_string()),
+            ("free", self.free.to_string()),
+            ("held", self.held.to_string()),
+            ("sold", self.sold.to_string()),
+            ("waiting", self.waiting.to_string()),
+            ("sold out", mark(self.sold_out)),
+            ("stale", mark(self.stale)),
+            ("opens in", duration(self.opens_in.as_ref()).unwrap_or_default()),
+        ]
+    }
+}

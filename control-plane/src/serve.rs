@@ -1,0 +1,62 @@
+//! The control plane put together: store, executor, services.
+
+use proto::wire::DESCRIPTORS;
+use runtime::clock::Clock;
+use runtime::decisions::{Decisions, DecisionsError};
+use runtime::drain::Drain;
+use runtime::metric;
+use runtime::server::{ReflectionError, ServerOptions, standard_routes};
+use tokio::net::TcpListener;
+
+use crate::api::{self, Desk};
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::executor::{Executor, followed};
+use crate::metrics::Metrics;
+use crate::store::{Store, StoreError};
+
+/// Why the control plane could not start. Etcd need not be there for that.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address of etcd makes no sense.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Following etcd was asked for in a way that cannot be.
+    #[error(transparent)]
+    Decisions(#[from] DecisionsError),
+    /// The descriptors that were compiled in are broken.
+    #[error(transparent)]
+    Reflection(#[from] ReflectionError),
+}
+
+/// Serves on `listener` and executes when leading, until the drain begins.
+///
+/// # Errors
+/// [`ServeError`] before anything is served.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    clock: Clock,
+    metrics: metric::Metrics,
+    drain: Drain,
+) -> Result<(), ServeError> {
+    let store = Store::connect(&config.etcd, drain.readiness()).await?;
+    let followed = followed(config.etcd);
+    let executor = Executor {
+        store: store.clone(),
+        decisions: Decisions::follow(followed, clock.clone(), &metrics, &drain).await?,
+        clock: clock.clone(),
+        metrics: Metrics::new(&metrics),
+        warm_lead_ms: config.warm_lead_ms,
+    };
+    drain.spawn("executor", executor.run(drain.clone()));
+    let desk = Desk {
+        auth: Auth::new(store.clone(), config.platform_key, clock.clone()),
+        store,
+        clock,
+        cells_per_org: config.cells_per_org,
+    };
+    let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
+    runtime::server::serve(listener, routes, ServerOptions::default(), metrics, drain).await;
+    Ok(())
+}

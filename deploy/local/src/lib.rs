@@ -1,0 +1,38 @@
+//! Starts and hurts real servers on one machine: etcd, Redis, Postgres, a payment provider, planes.
+//!
+//! A [`Stack`] is one run folder and the servers started in it, by name, on free ports. Servers die with
+//! it, and with its process, even when that is SIGKILLed. Tests, the demo and every drill use it.
+//!
+//! What it does not do: it restarts nothing by itself, and it runs on Linux only (process trees are read
+//! from /proc, children are tied to their parent by `setpriv`).
+
+mod binaries;
+pub mod control;
+mod error;
+mod etcd;
+mod faults;
+mod folder;
+mod http;
+mod key;
+mod packages;
+mod plane;
+mod platform;
+mod ports;
+mod postgres;
+mod probe;
+mod process;
+mod provider;
+mod redis;
+mod server;
+mod stack;
+mod tree;
+
+pub use binaries::PlaneBinaries;
+pub use error::LocalError;
+pub use faults::Faults;
+pub use key::PlatformKey;
+pub use packages::{Package, ensure as ensure_packages};
+pub use plane::PlaneSpec;
+pub use platform::{PlaneExtras, Platform, PlatformPlan};
+pub use server::{Endpoint, ServerState, UnexpectedExit};
+pub use stack::{Stack, StackOptions};

@@ -1,0 +1,50 @@
+//! A plane: a program of this workspace, started with the flags that all of them share.
+
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+
+use crate::ports::loopback;
+use crate::probe::Probe;
+use crate::server::{Endpoint, Launch};
+
+/// A plane to start: `--listen`, `--metrics-listen` and `--data-dir` are added to its arguments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PlaneSpec {
+    /// Its name in the stack, such as `router-2` or `cell-1/p1`.
+    pub name: String,
+    /// The program.
+    pub program: PathBuf,
+    /// Its arguments besides the shared three.
+    pub args: Vec<String>,
+    /// Its environment besides PATH and the like.
+    pub env: Vec<(String, String)>,
+}
+
+impl PlaneSpec {
+    /// How it is started; it is ready when `/readyz` on its metrics address says 200.
+    pub(crate) fn launch(&self, folder: PathBuf, port: u16, metrics_port: u16) -> Launch {
+        let (address, metrics) = (loopback(port), loopback(metrics_port));
+        let shared = [
+            ("--listen", address.to_string()),
+            ("--metrics-listen", metrics.to_string()),
+            ("--data-dir", folder.display().to_string()),
+        ];
+        let shared = shared.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+        Launch {
+            program: self.program.clone(),
+            args: shared.chain(self.args.iter().cloned()).collect(),
+            env: self.env.clone(),
+            folder,
+            user: None,
+            before_start: |_| (),
+            stop_signal: Signal::SIGTERM,
+            probe: Probe::Http(metrics, "/readyz".to_owned()),
+            endpoint: Endpoint {
+                address,
+                metrics: Some(metrics),
+                url: format!("http://{address}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! How calls arrive: a listener, limits, HTTP/2 connections, and a graceful end.
+//!
+//! Between the socket and the service stands hyper and nothing else: no box, buffer or layer per
+//! call. Every limit of a connection is set here and named in [`ServerOptions`], because the
+//! libraries' defaults leave several of them off. Connections beyond the cap are closed at once, so
+//! that a client learns it now and can go elsewhere. When the drain begins the listener closes,
+//! peers get GOAWAY, and calls under way go on until they end or the process' grace runs out.
+//!
+//! TLS ends before us, in the balancer.
+
+mod accept;
+mod connection;
+mod front;
+mod routes;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::net::TcpListener;
+use tonic::codegen::{Body, Service, StdError};
+use tonic::service::Routes;
+
+use crate::drain::Drain;
+use crate::metric::Metrics;
+
+pub use front::Front;
+pub use routes::{ReflectionError, Routed, deadline, standard_routes};
+
+/// The limits of a server and its connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// The label `port` of this server's metrics.
+    pub name: &'static str,
+    /// Connections open at once; each may hold its window in memory.
+    pub connections_max: usize,
+    /// Calls under way at once on one connection. The peer is told and holds further ones back.
+    pub streams_max: u32,
+    /// Streams that the peer may make us reset before its connection is closed.
+    pub local_resets_max: usize,
+    /// Streams that the peer may reset before we took them up (rapid reset).
+    pub pending_resets_max: usize,
+    /// Bytes of one call's headers.
+    pub headers_max_bytes: u32,
+    /// Bytes of one call that may be under way to us unread.
+    pub stream_window_bytes: u32,
+    /// Bytes of all calls of a connection that may be under way to us unread.
+    pub connection_window_bytes: u32,
+    /// Idle time after which a connection is pinged.
+    pub keepalive: Duration,
+    /// Time in which the ping must be answered.
+    pub keepalive_timeout: Duration,
+    /// Time in which a new connection must say that it speaks HTTP.
+    pub preface_timeout: Duration,
+    /// Age at which a connection is told to come again, give or take a tenth; none: never.
+    pub age_max: Option<Duration>,
+    /// Whether HTTP/1.1 is spoken too.
+    pub http1: bool,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            name: "grpc",
+            connections_max: 8_192,
+            streams_max: 256,
+            local_resets_max: 256,
+            pending_resets_max: 20,
+            headers_max_bytes: 8 * 1_024,
+            stream_window_bytes: 64 * 1_024,
+            connection_window_bytes: 512 * 1_024,
+            keepalive: Duration::from_secs(20),
+            keepalive_timeout: Duration::from_secs(10),
+            preface_timeout: Duration::from_secs(2),
+            age_max: None,
+            http1: false,
+        }
+    }
+}
+
+/// Serves gRPC services on `listener`. Returns when the drain begins; connections that are still
+/// open then are tasks of the drain. Start from [`standard_routes`].
+pub async fn serve(
+    listener: TcpListener,
+    routes: Routes,
+    options: ServerOptions,
+    metrics: Metrics,
+    drain: Drain,
+) {
+    serve_service(listener, Routed::new(routes), options, metrics, drain).await;
+}
+
+/// As [`serve`], for any service that is always ready: a generated gRPC server, an axum router, or
+/// [`Front`]. `poll_ready` is not called, and `grpc-timeout` is the service's to keep ([`deadline`]).
+pub async fn serve_service<S, B>(
+    listener: TcpListener,
+    service: S,
+    options: ServerOptions,
+    metrics: Metrics,
+    drain: Drain,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    let door = accept::Door::new(&options, &metrics);
+    let protocols = connection::Protocols::new(&options);
+    accept::each(&listener, &door, &drain, |stream, entered| {
+        let (protocols, service, token) = (protocols.clone(), service.clone(), drain.token());
+        drain.spawn_call("connection", async move {
+            connection::serve(stream, protocols, service, token).await;
+            drop(entered);
+        });
+    })
+    .await;
+}

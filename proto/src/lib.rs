@@ -1,0 +1,26 @@
+//! The language of Floodgate: what its planes say to and promise one another.
+//!
+//! - [`wire`]: the messages and services generated from `floodgate/*/v1/*.proto`.
+//! - [`id`]: names of orgs, sales, buyers, orders, cells and processes.
+//! - [`token`]: who a caller is (EdDSA, signed by registered keys).
+//! - [`ticket`]: a place in a sale's line (HS256, signed by the cell), and [`rank`], the order of places.
+//! - [`fault`]: the closed list of reasons for which a call is refused, and its one mapping to gRPC.
+//! - [`limits`]: every bound of the system. [`invariant`]: what must always hold, by ID.
+//! - [`keys`]: where decisions lie in etcd.
+//! - [`merkle`]: how the ledger's rows are hashed.
+//! - [`codec`]: protobuf with clear errors.
+//!
+//! Nothing here does IO or reads a clock.
+
+pub mod codec;
+pub mod fault;
+pub mod id;
+pub mod invariant;
+mod jws;
+pub mod keys;
+pub mod limits;
+pub mod merkle;
+pub mod rank;
+pub mod ticket;
+pub mod token;
+pub mod wire;

@@ -1,0 +1,21 @@
+//! The services, thin: who asks, what for, and the answer in the words of the API.
+
+mod asked;
+mod money;
+mod order;
+mod probe;
+mod storefront;
+mod ticket;
+mod watch;
+
+pub(crate) use asked::Edge;
+pub(crate) use probe::ProbeApi;
+pub(crate) use storefront::StorefrontApi;
+
+/// A span of time as the API writes it.
+pub(crate) fn duration_ms(ms: u64) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(ms / 1_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000,
+    }
+}

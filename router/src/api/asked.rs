@@ -1,0 +1,182 @@
+//! What every call goes through: the caller, the sale, the quotas, the bucket, the deadline.
+
+use crate::auth::Auth;
+use crate::directory::{Directory, SaleEntry};
+use crate::link::{Kind, Links, Process};
+use crate::metrics::{CallName, RouterMetrics};
+use crate::quota::Quota;
+use crate::states::{BucketNow, States, decided_phase};
+use arc_swap::ArcSwap;
+use http::HeaderMap;
+use proto::fault::{Fault, Reason};
+use proto::id::{BuyerKey, OrgId, SaleId};
+use proto::limits::{CALL_MS_DEFAULT, CALL_MS_MAX};
+use proto::token::{Caller, Role};
+use proto::wire::cell::{Call, answer, call};
+use proto::wire::storefront::sale_state::Phase;
+use runtime::clock::Clock;
+use runtime::telemetry::{root, trace};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// When a caller may try again whose bucket nobody keeps at the moment.
+const MOVING_MS: u32 = 250;
+
+/// What the services work with.
+#[derive(Debug)]
+pub(crate) struct Edge {
+    pub(crate) clock: Clock,
+    pub(crate) directory: ArcSwap<Directory>,
+    pub(crate) states: Arc<States>,
+    pub(crate) links: Links,
+    pub(crate) auth: Auth,
+    pub(crate) buyers: Quota,
+    pub(crate) sales: Quota,
+    pub(crate) metrics: RouterMetrics,
+}
+
+/// A buyer's call for one sale, once it was let through.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) sale: Arc<SaleEntry>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) buyer: BuyerKey,
+    pub(crate) deadline: Instant,
+}
+
+impl Edge {
+    /// Runs a call, counts it, and turns a refusal into a status.
+    pub(crate) async fn run<T, Answered>(
+        &self,
+        name: CallName,
+        answered: Answered,
+    ) -> Result<Response<T>, Status>
+    where
+        Answered: Future<Output = Result<T, Fault>>,
+    {
+        let began = Instant::now();
+        let answer = answered.await;
+        let refused = answer.as_ref().err().map(|fault| fault.reason);
+        self.metrics.answered(name, began.elapsed(), refused);
+        Ok(Response::new(answer?))
+    }
+
+    /// Lets a buyer's call for `orgs/{org}/sales/{sale}` through.
+    pub(crate) fn buyer(
+        &self,
+        headers: &HeaderMap,
+        org: &OrgId,
+        sale: &SaleId,
+    ) -> Result<Asked, Fault> {
+        let (directory, caller) = self.caller(headers, &[Role::Buyer])?;
+        let sale = self.sale(&directory, &caller, org, sale)?;
+        self.buyers.take((&caller.org, &caller.subject))?;
+        let buyer = sale.buyer(&caller.subject);
+        Ok(Asked { sale, directory, buyer, deadline: deadline(headers) })
+    }
+
+    /// A caller in one of `roles`, and the directory that says so.
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        roles: &[Role],
+    ) -> Result<(Arc<Directory>, Arc<Caller>), Fault> {
+        let directory = self.directory.load_full();
+        let caller = self.auth.caller(headers, roles, &directory, self.clock.now_ms())?;
+        Ok((directory, caller))
+    }
+
+    /// A sale of the caller's own org.
+    pub(crate) fn sale(
+        &self,
+        directory: &Directory,
+        caller: &Caller,
+        org: &OrgId,
+        sale: &SaleId,
+    ) -> Result<Arc<SaleEntry>, Fault> {
+        if caller.org.as_ref() != Some(org) {
+            return Err(Reason::NotFound.into());
+        }
+        Ok(directory.sale(org, sale)?.clone())
+    }
+
+    /// What is known of the buyer's bucket, or why nobody keeps it.
+    pub(crate) fn bucket(&self, asked: &Asked) -> Result<(u32, BucketNow), Fault> {
+        let number = asked.sale.bucket(asked.buyer);
+        let now = number
+            .and_then(|number| Some((number, self.states.bucket(asked.sale.id.as_str(), number)?)));
+        now.ok_or_else(|| {
+            let now_ms = self.clock.now_ms();
+            match decided_phase(&asked.sale, now_ms) {
+                Phase::Ended => Reason::SaleEnded.into(),
+                Phase::Cancelled => Reason::SaleCancelled.into(),
+                Phase::Upcoming if now_ms < asked.sale.record.start_ms => {
+                    Fault::later(Reason::SaleNotOpen, wait_ms(asked.sale.record.start_ms - now_ms))
+                }
+                Phase::Upcoming => Reason::SaleNotWarm.into(),
+                Phase::Open | Phase::Paused | Phase::Unspecified => {
+                    Fault::later(Reason::BucketMoving, MOVING_MS)
+                }
+            }
+        })
+    }
+
+    /// Sends a buyer's call to the keeper of their bucket.
+    pub(crate) async fn ask(
+        &self,
+        asked: &Asked,
+        kind: Kind,
+        what: call::Kind,
+    ) -> Result<answer::Kind, Fault> {
+        self.sales.take(asked.sale.id.as_str())?;
+        let (bucket, now) = self.bucket(asked)?;
+        let kind = if asked.sale.standard { Kind::Standard } else { kind };
+        let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
+        let left = asked.deadline.saturating_duration_since(Instant::now());
+        let call = Call {
+            id: 0,
+            time_left_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            traceparent: trace::traceparent_of(&span).unwrap_or_default(),
+            sale: asked.sale.id.to_string(),
+            bucket,
+            buyer: asked.buyer.0.to_vec().into(),
+            kind: Some(what),
+        };
+        let answer = now.keeper.call(kind, call, asked.deadline).await;
+        // One bucket has nothing; whether all of the sale has nothing is known here alone.
+        match answer {
+            Err(fault)
+                if fault.reason == Reason::NoUnitNow && self.states.is_sold_out(&asked.sale) =>
+            {
+                Err(Reason::SoldOut.into())
+            }
+            answer => answer,
+        }
+    }
+
+    /// A process to probe.
+    pub(crate) fn process(&self, cell: &str) -> Result<Arc<Process>, Fault> {
+        self.links.any(cell).ok_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS))
+    }
+}
+
+/// Request headers and message of a call.
+pub(crate) fn split<T>(request: Request<T>) -> (HeaderMap, T) {
+    let (metadata, _, message) = request.into_parts();
+    (metadata.into_headers(), message)
+}
+
+/// When the caller stops waiting.
+pub(crate) fn deadline(headers: &HeaderMap) -> Instant {
+    let most = Duration::from_millis(CALL_MS_MAX.into());
+    let given =
+        runtime::server::deadline(headers).unwrap_or(Duration::from_millis(CALL_MS_DEFAULT.into()));
+    Instant::now() + given.min(most)
+}
+
+fn wait_ms(ms: u64) -> u32 {
+    u32::try_from(ms).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,228 @@
+//! The storefront's calls: decode, let through, ask, encode.
+
+use super::asked::{Asked, Edge, split};
+use super::order::order;
+use super::watch::{Watched, Watchers, watch};
+use crate::link::Kind;
+use crate::metrics::CallName;
+use crate::states::decided_phase;
+use http::HeaderMap;
+use proto::fault::{Fault, Reason};
+use proto::id::{OrderId, parse_order, parse_request_id, parse_sale};
+use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS};
+use proto::rank::{Standing, standing};
+use proto::token::Role;
+use proto::wire::cell::{Cancel, Checkout, Join, Reserve, Show, answer, call};
+use proto::wire::storefront::sale_state::Phase;
+use proto::wire::storefront::storefront_service_server::StorefrontService;
+use proto::wire::storefront::{
+    CancelOrderRequest, CheckoutRequest, GetOrderRequest, GetSaleStateRequest, GetTicketRequest,
+    JoinRequest, Order, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+/// The storefront service.
+#[derive(Clone, Debug)]
+pub(crate) struct StorefrontApi {
+    edge: Arc<Edge>,
+    watchers: Watchers,
+    end: CancellationToken,
+}
+
+impl StorefrontApi {
+    /// The service at this edge, whose streams end with `end`.
+    pub(crate) fn new(edge: Arc<Edge>, end: CancellationToken) -> StorefrontApi {
+        StorefrontApi { edge, watchers: Watchers::default(), end }
+    }
+}
+
+#[tonic::async_trait]
+impl StorefrontService for StorefrontApi {
+    type WatchSaleStream = Watched;
+
+    async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Ticket>, Status> {
+        let (headers, request) = split(request);
+        self.edge.run(CallName::Join, self.join_answer(&headers, &request)).await
+    }
+
+    async fn get_ticket(
+        &self,
+        request: Request<GetTicketRequest>,
+    ) -> Result<Response<Ticket>, Status> {
+        let (headers, request) = split(request);
+        self.edge.run(CallName::GetTicket, async { self.ticket_answer(&headers, request) }).await
+    }
+
+    async fn get_sale_state(
+        &self,
+        request: Request<GetSaleStateRequest>,
+    ) -> Result<Response<SaleState>, Status> {
+        let (headers, request) = split(request);
+        let answer = async {
+            let sale = self.shown(&headers, &request.sale)?;
+            Ok(self.edge.states.page(&sale, self.edge.clock.now_ms()))
+        };
+        self.edge.run(CallName::GetSaleState, answer).await
+    }
+
+    async fn watch_sale(
+        &self,
+        request: Request<WatchSaleRequest>,
+    ) -> Result<Response<Watched>, Status> {
+        let (headers, request) = split(request);
+        let answer = async {
+            let sale = self.shown(&headers, &request.sale)?;
+            watch(self.edge.clone(), sale, &self.watchers, self.end.clone())
+        };
+        self.edge.run(CallName::WatchSale, answer).await
+    }
+
+    async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<Order>, Status> {
+        let (headers, request) = split(request);
+        self.edge.run(CallName::Reserve, self.reserve_answer(&headers, request)).await
+    }
+
+    async fn checkout(&self, request: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
+        let (headers, CheckoutRequest { name, payment_method }) = split(request);
+        let answer = async {
+            if payment_method.is_empty() || payment_method.len() > PAYMENT_METHOD_BYTES_MAX {
+                return Err(Fault::field("payment_method", "must have 1 to 128 bytes"));
+            }
+            let (asked, order) = self.of_order(&headers, &name)?;
+            let what = Checkout { order: order.0.to_vec(), payment_method };
+            self.order_answer(&asked, call::Kind::Checkout(what)).await
+        };
+        self.edge.run(CallName::Checkout, answer).await
+    }
+
+    async fn cancel_order(
+        &self,
+        request: Request<CancelOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let (headers, request) = split(request);
+        let answer = async {
+            let (asked, order) = self.of_order(&headers, &request.name)?;
+            self.order_answer(&asked, call::Kind::Cancel(Cancel { order: order.0.to_vec() })).await
+        };
+        self.edge.run(CallName::CancelOrder, answer).await
+    }
+
+    async fn get_order(
+        &self,
+        request: Request<GetOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let (headers, request) = split(request);
+        let answer = async {
+            let (asked, order) = self.of_order(&headers, &request.name)?;
+            self.order_answer(&asked, call::Kind::Show(Show { order: order.0.to_vec() })).await
+        };
+        self.edge.run(CallName::GetOrder, answer).await
+    }
+}
+
+impl StorefrontApi {
+    async fn join_answer(
+        &self,
+        headers: &HeaderMap,
+        request: &JoinRequest,
+    ) -> Result<Ticket, Fault> {
+        let (org, sale) = parse_sale(&request.sale)?;
+        let asked = self.edge.buyer(headers, &org, &sale)?;
+        if self.edge.states.is_sold_out(&asked.sale) {
+            return Err(Reason::SoldOut.into());
+        }
+        match self.edge.ask(&asked, Kind::Join, call::Kind::Join(Join {})).await? {
+            answer::Kind::Place(place) => {
+                let (_, now) = self.edge.bucket(&asked)?;
+                self.edge.ticket(&asked, place.ticket, place.rank, &now)
+            }
+            _ => Err(Reason::Internal.into()),
+        }
+    }
+
+    fn ticket_answer(
+        &self,
+        headers: &HeaderMap,
+        request: GetTicketRequest,
+    ) -> Result<Ticket, Fault> {
+        let (org, sale) = parse_sale(&request.sale)?;
+        let asked = self.edge.buyer(headers, &org, &sale)?;
+        let (bucket, now) = self.edge.bucket(&asked)?;
+        let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
+        self.over(&asked)?;
+        self.edge.ticket(&asked, request.ticket, rank, &now)
+    }
+
+    async fn reserve_answer(
+        &self,
+        headers: &HeaderMap,
+        request: ReserveRequest,
+    ) -> Result<Order, Fault> {
+        let (org, sale) = parse_sale(&request.sale)?;
+        let request_id = parse_request_id(&request.request_id)
+            .ok_or_else(|| Fault::field("request_id", "must be a UUID"))?;
+        if request.quantity == 0 || request.quantity > CAP_MAX {
+            return Err(Fault::field(
+                "quantity",
+                format!("must be 1 to {CAP_MAX}, and at most the sale's cap"),
+            ));
+        }
+        let asked = self.edge.buyer(headers, &org, &sale)?;
+        let (bucket, now) = self.edge.bucket(&asked)?;
+        let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
+        // A ticket that waits cannot have made an order; for all others the keeper looks whether it has.
+        if let Standing::Waiting(place) = standing(rank, now.state.tail, now.state.cursor)
+            && !asked.sale.standard
+        {
+            self.over(&asked)?;
+            let speed = u64::from(now.state.admitted_milli_per_s);
+            let estimate_ms = (speed > 0).then(|| (place + 1) * 1_000_000 / speed);
+            let again_ms = self.edge.ask_again_ms(&asked, estimate_ms);
+            return Err(Fault::later(
+                Reason::NotAdmitted,
+                u32::try_from(again_ms).unwrap_or(u32::MAX),
+            ));
+        }
+        let what = Reserve {
+            ticket: request.ticket,
+            quantity: request.quantity,
+            request_id: request_id.to_vec(),
+        };
+        self.order_answer(&asked, call::Kind::Reserve(what)).await
+    }
+
+    async fn order_answer(&self, asked: &Asked, what: call::Kind) -> Result<Order, Fault> {
+        order(&asked.sale, self.edge.ask(asked, Kind::Flash, what).await?)
+    }
+
+    fn of_order(&self, headers: &HeaderMap, name: &str) -> Result<(Asked, OrderId), Fault> {
+        let (org, sale, order) = parse_order(name)?;
+        Ok((self.edge.buyer(headers, &org, &sale)?, order))
+    }
+
+    /// A sale that a buyer or its merchant may see.
+    fn shown(
+        &self,
+        headers: &HeaderMap,
+        name: &str,
+    ) -> Result<Arc<crate::directory::SaleEntry>, Fault> {
+        let (org, sale) = parse_sale(name)?;
+        let (directory, caller) = self.edge.caller(headers, &[Role::Buyer, Role::Merchant])?;
+        let sale = self.edge.sale(&directory, &caller, &org, &sale)?;
+        self.edge.buyers.take((&caller.org, &caller.subject))?;
+        Ok(sale)
+    }
+
+    /// Refused when the sale takes no new hold any more.
+    fn over(&self, asked: &Asked) -> Result<(), Fault> {
+        // A moment's grace: Postgres' clock decides the end, not ours.
+        match decided_phase(&asked.sale, self.edge.clock.now_ms().saturating_sub(STATE_STALE_MS)) {
+            Phase::Ended => Err(Reason::SaleEnded.into()),
+            Phase::Cancelled => Err(Reason::SaleCancelled.into()),
+            Phase::Paused => Err(Reason::SalePaused.into()),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Who a caller is: a token is verified once and then remembered, because a signature costs more than all the rest of
+//! a call.
+//!
+//! What is remembered is good for as long as the token is and as the key that signed it stays registered. Memory is
+//! bounded: when it is full, what has expired goes first, then everything.
+
+use crate::directory::Directory;
+use http::HeaderMap;
+use proto::fault::Reason;
+use proto::limits::TOKENS_REMEMBERED_MAX;
+use proto::token::{self, Caller, Role};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const SHARDS: usize = 64;
+
+/// Remembers verified tokens.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    shards: Vec<Mutex<HashMap<u128, Known>>>,
+    first: RandomState,
+    second: RandomState,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    caller: Arc<Caller>,
+    /// The key that signed it.
+    key: [u8; 32],
+}
+
+impl Auth {
+    /// Nobody is known yet.
+    pub(crate) fn new() -> Auth {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Auth { shards, first: RandomState::new(), second: RandomState::new() }
+    }
+
+    /// The caller of a call, in one of `roles` of some org.
+    pub(crate) fn caller(
+        &self,
+        headers: &HeaderMap,
+        roles: &[Role],
+        directory: &Directory,
+        now_ms: u64,
+    ) -> Result<Arc<Caller>, Reason> {
+        let header = headers.get(http::header::AUTHORIZATION).ok_or(Reason::TokenMissing)?;
+        let token = header.to_str().ok().and_then(bearer).ok_or(Reason::TokenMalformed)?;
+        let caller = self.verified(token, directory, now_ms)?;
+        if roles.contains(&caller.role) { Ok(caller) } else { Err(Reason::RoleNotAllowed) }
+    }
+
+    fn verified(
+        &self,
+        token: &str,
+        directory: &Directory,
+        now_ms: u64,
+    ) -> Result<Arc<Caller>, Reason> {
+        // Two keyed hashes: nobody can make another token that looks like a remembered one.
+        let hash =
+            u128::from(self.first.hash_one(token)) << 64 | u128::from(self.second.hash_one(token));
+        let shard = &self.shards[(hash % SHARDS as u128) as usize];
+        let known = shard.lock().unwrap_or_else(PoisonError::into_inner).get(&hash).cloned();
+        if let Some(Known { caller, key }) = known
+            && caller.expires_ms > now_ms
+            && registered(directory, &caller, &key)
+        {
+            return Ok(caller);
+        }
+        let unverified = token::read(token)?;
+        // Operators speak to the control plane; here everybody belongs to an org.
+        let org = unverified.org()?.ok_or(Reason::RoleNotAllowed)?;
+        let entry = directory.org(&org).ok_or(Reason::TokenWrongKey)?;
+        let key = entry.keys.iter().find(|(kid, _)| **kid == *unverified.kid());
+        let (_, key) = key.ok_or(Reason::TokenWrongKey)?;
+        let caller = Arc::new(unverified.verify(key, now_ms)?);
+        self.remember(shard, hash, Known { caller: caller.clone(), key: *key }, now_ms);
+        Ok(caller)
+    }
+
+    fn remember(&self, shard: &Mutex<HashMap<u128, Known>>, hash: u128, known: Known, now_ms: u64) {
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if shard.len() >= TOKENS_REMEMBERED_MAX / SHARDS {
+            shard.retain(|_, known| known.caller.expires_ms > now_ms);
+        }
+        if shard.len() >= TOKENS_REMEMBERED_MAX / SHARDS {
+            shard.clear();
+        }
+        shard.insert(hash, known);
+    }
+}
+
+fn bearer(text: &str) -> Option<&str> {
+    let (scheme, token) = text.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim_start())
+}
+
+fn registered(directory: &Directory, caller: &Caller, key: &[u8; 32]) -> bool {
+    let entry = caller.org.as_ref().and_then(|org| directory.org(org));
+    entry.is_some_and(|entry| entry.keys.iter().any(|(_, known)| known == key))
+}

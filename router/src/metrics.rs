@@ -1,0 +1,76 @@
+//! What a router counts.
+
+use proto::fault::Reason;
+use runtime::metric::{Counter, Counters, Histogram, LATENCY_BOUNDS_S, Metrics};
+use std::time::Duration;
+
+/// The calls of a storefront, as labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallName {
+    Join,
+    GetTicket,
+    GetSaleState,
+    WatchSale,
+    Reserve,
+    Checkout,
+    CancelOrder,
+    GetOrder,
+    Probe,
+}
+
+const CALLS: [(CallName, &str); 9] = [
+    (CallName::Join, "Join"),
+    (CallName::GetTicket, "GetTicket"),
+    (CallName::GetSaleState, "GetSaleState"),
+    (CallName::WatchSale, "WatchSale"),
+    (CallName::Reserve, "Reserve"),
+    (CallName::Checkout, "Checkout"),
+    (CallName::CancelOrder, "CancelOrder"),
+    (CallName::GetOrder, "GetOrder"),
+    (CallName::Probe, "Probe"),
+];
+
+/// The counters of a router.
+#[derive(Debug)]
+pub(crate) struct RouterMetrics {
+    calls: Vec<(Counter, Histogram)>,
+    refusals: Vec<(Reason, Counter)>,
+}
+
+impl RouterMetrics {
+    /// Counters that are exported with `metrics`.
+    pub(crate) fn new(metrics: &Metrics) -> RouterMetrics {
+        let counters =
+            Counters::new(metrics, "floodgate_router_calls_total", "Calls that were answered");
+        let refusals =
+            Counters::new(metrics, "floodgate_router_refusals_total", "Refusals by reason");
+        let call = |(_, label): &(CallName, &str)| {
+            let histogram = Histogram::new(
+                metrics,
+                "floodgate_router_call_seconds",
+                "Time from a call to its answer",
+                LATENCY_BOUNDS_S,
+                &[("call", label)],
+            );
+            (counters.with(&[("call", label)]), histogram)
+        };
+        let refusal = |&reason: &Reason| (reason, refusals.with(&[("reason", reason.label())]));
+        RouterMetrics {
+            calls: CALLS.iter().map(call).collect(),
+            refusals: Reason::ALL.iter().map(refusal).collect(),
+        }
+    }
+
+    /// A call was answered.
+    pub(crate) fn answered(&self, call: CallName, took: Duration, refused: Option<Reason>) {
+        if let Some((counter, histogram)) = self.calls.get(call as usize) {
+            counter.add(1);
+            histogram.observe(took);
+        }
+        if let Some((_, counter)) =
+            refused.and_then(|reason| self.refusals.iter().find(|(known, _)| *known == reason))
+        {
+            counter.add(1);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! A router put together: the only file that knows all of its parts.
+
+use crate::api::{Edge, ProbeApi, StorefrontApi};
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::link::Links;
+use crate::metrics::RouterMetrics;
+use crate::quota::Quota;
+use crate::states::States;
+use arc_swap::ArcSwap;
+use proto::fault::Reason;
+use proto::keys;
+use proto::limits::REQUEST_BYTES_MAX;
+use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
+use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
+use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
+use runtime::process::{Context, PlaneError};
+use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// Runs a router until its drain begins.
+///
+/// # Errors
+/// When etcd's addresses cannot be read. An etcd that is away is not waited for when there is a snapshot.
+pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
+    let Context { clock, drain, metrics, readiness, listener, data_dir, .. } = context;
+    let prefixes = vec![
+        Prefix::hot(keys::SALES),
+        Prefix::hot(keys::PROCESSES),
+        Prefix::cold(keys::ORGS),
+        Prefix::cold(keys::CELLS),
+    ];
+    let options = DecisionsOptions {
+        snapshot_file: Some(data_dir.join("decisions")),
+        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
+    };
+    let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
+
+    let states = Arc::new(States::default());
+    let edge = Arc::new(Edge {
+        clock,
+        directory: ArcSwap::default(),
+        links: Links::new(states.clone(), drain.clone()),
+        states,
+        auth: Auth::new(),
+        buyers: Quota::new(Reason::BuyerRate, config.buyer_calls_per_s, config.buyer_calls_burst),
+        sales: Quota::new(Reason::SaleRate, config.sale_calls_per_s, config.sale_calls_per_s / 4),
+        metrics: RouterMetrics::new(&metrics),
+    });
+    readiness.set("decisions", false);
+    let (following, ready) = (edge.clone(), readiness.clone());
+    let token = drain.token();
+    drain.spawn("directory", async move {
+        follow(&following, &decisions, &token, || ready.set("decisions", true)).await;
+    });
+
+    let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let probe = ProbeServiceServer::new(ProbeApi { edge, open: config.open_probe })
+        .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
+    let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
+    let options = ServerOptions { name: "storefront", ..ServerOptions::default() };
+    // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
+    if config.open_probe {
+        let front = Front::new(probe, routes.add_service(storefront));
+        serve_service(listener, front, options, metrics, drain).await;
+    } else {
+        let front = Front::new(storefront, routes.add_service(probe));
+        serve_service(listener, front, options, metrics, drain).await;
+    }
+    Ok(())
+}
+
+/// Makes the directory anew with every change of the decisions.
+async fn follow(edge: &Edge, decisions: &Decisions, token: &CancellationToken, ready: impl Fn()) {
+    let mut changed = decisions.changed();
+    loop {
+        changed.borrow_and_update();
+        if decisions.is_known() {
+            let directory = Directory::new(&decisions.snapshot(), &edge.directory.load());
+            edge.links.follow(&directory);
+            edge.directory.store(Arc::new(directory));
+            ready();
+        }
+        tokio::select! {
+            changed = changed.changed() => if changed.is_err() { return },
+            () = token.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What keepers say of their buckets: the highest (epoch, version) that was seen of each, and who said it.
+//!
+//! Tickets, pages and the way to a keeper are answered from here, in memory. What was not heard of for a second is
+//! shown all the same, marked as old.
+
+use crate::directory::SaleEntry;
+use crate::link::Process;
+use proto::limits::STATE_STALE_MS;
+use proto::wire::cell::BucketState;
+use proto::wire::storefront::{SaleState, sale_state::Phase};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What is known of a bucket.
+#[derive(Clone, Debug)]
+pub(crate) struct BucketNow {
+    pub(crate) state: BucketState,
+    pub(crate) keeper: Arc<Process>,
+}
+
+/// What is known of a sale's buckets.
+#[derive(Debug)]
+pub(crate) struct SaleNow {
+    buckets: Mutex<HashMap<u32, BucketNow>>,
+    changed: watch::Sender<u64>,
+}
+
+/// What is known of all buckets.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    sales: RwLock<HashMap<Box<str>, Arc<SaleNow>>>,
+}
+
+impl States {
+    /// A keeper spoke.
+    pub(crate) fn hear(&self, state: BucketState, keeper: &Arc<Process>) {
+        let sale = self.sale(&state.sale);
+        let mut buckets = lock(&sale.buckets);
+        let rank = |state: &BucketState| (state.epoch, state.version);
+        let newer =
+            buckets.get(&state.bucket).is_none_or(|known| rank(&known.state) < rank(&state));
+        if newer {
+            buckets.insert(state.bucket, BucketNow { state, keeper: keeper.clone() });
+            drop(buckets);
+            sale.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// What is known of a bucket.
+    pub(crate) fn bucket(&self, sale: &str, bucket: u32) -> Option<BucketNow> {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let sale = sales.get(sale)?;
+        lock(&sale.buckets).get(&bucket).cloned()
+    }
+
+    /// Sees a change whenever a keeper of the sale speaks.
+    pub(crate) fn watch(&self, sale: &str) -> watch::Receiver<u64> {
+        self.sale(sale).changed.subscribe()
+    }
+
+    /// Whether no unit of the sale is free, live, or unheard of: final while nobody adds stock.
+    pub(crate) fn is_sold_out(&self, entry: &SaleEntry) -> bool {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(sale) = sales.get(entry.id.as_str()) else { return false };
+        let buckets = lock(&sale.buckets);
+        let gone: u64 = buckets
+            .values()
+            .filter(|now| now.state.free == 0 && now.state.live == 0)
+            .map(|now| u64::from(now.state.paid))
+            .sum();
+        gone >= u64::from(entry.record.stock)
+    }
+
+    /// A sale as its page shows it; `now_ms` serves while no keeper has spoken.
+    pub(crate) fn page(&self, entry: &SaleEntry, now_ms: u64) -> SaleState {
+        let record = &entry.record;
+        let mut page = SaleState {
+            sale: entry.name.to_string(),
+            phase: decided_phase(entry, now_ms).into(),
+            stock: record.stock.into(),
+            sold_out: self.is_sold_out(entry),
+            ..SaleState::default()
+        };
+        let sale = self.sale(entry.id.as_str());
+        let buckets = lock(&sale.buckets);
+        let mut heard = 0;
+        for now in buckets.values() {
+            let state = &now.state;
+            page.free += u64::from(state.free);
+            page.held += u64::from(state.live);
+            page.sold += u64::from(state.paid);
+            page.waiting += state.joined.saturating_sub(state.cursor);
+            let fresh = now.keeper.silence() < Duration::from_millis(STATE_STALE_MS);
+            heard += u32::from(fresh);
+        }
+        page.stale = heard < entry.buckets();
+        if record.start_ms > now_ms && page.phase == i32::from(Phase::Upcoming) {
+            let left_ms = record.start_ms - now_ms;
+            page.opens_in = Some(crate::api::duration_ms(left_ms));
+        }
+        page
+    }
+
+    fn sale(&self, sale: &str) -> Arc<SaleNow> {
+        let known = self.sales.read().unwrap_or_else(PoisonError::into_inner).get(sale).cloned();
+        known.unwrap_or_else(|| {
+            let mut sales = self.sales.write().unwrap_or_else(PoisonError::into_inner);
+            let new =
+                || Arc::new(SaleNow { buckets: Mutex::default(), changed: watch::Sender::new(0) });
+            sales.entry(sale.into()).or_insert_with(new).clone()
+        })
+    }
+}
+
+/// What the sale's record says of now.
+pub(crate) fn decided_phase(entry: &SaleEntry, now_ms: u64) -> Phase {
+    use proto::wire::cell::sale_record::State;
+    let record = &entry.record;
+    match record.state() {
+        State::Cancelled => Phase::Cancelled,
+        State::Settled => Phase::Ended,
+        _ if now_ms >= record.end_ms => Phase::Ended,
+        State::Warm if record.paused => Phase::Paused,
+        State::Warm if now_ms >= record.start_ms => Phase::Open,
+        _ => Phase::Upcoming,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
