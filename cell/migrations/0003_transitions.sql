@@ -91,13 +91,14 @@ end $$;
 
 -- Moves orders on: p_kinds[i] (floodgate.events.v1.LedgerEntry.Kind) happens to order p_orders[i]. p_units[j] with
 -- p_unit_orders[j] name the units that orders p_orders hold, whose number p_quantities[i] must agree.
---   3 EXPIRED    HELD, PAYING or REVIEW, once its time is over; its units are free
+--   3 EXPIRED    HELD, or PAYING or REVIEW in this attempt, once its time is over; its units are free
 --   4 CANCELLED  HELD; its units are free
---   5 PAYING     HELD, while its time lasts; the attempt and the provider's intent are written down
---   6 DECLINED   PAYING, while its time lasts; it is HELD again
---   7 PAID       PAYING or REVIEW
---   8 REVIEW     PAYING
---   9 REFUNDED   in any state but PAID: a capture that it does not claim went back; the order stays as it is
+--   5 PAYING     HELD, while its time lasts; the next attempt and the provider's intent are written down
+--   6 DECLINED   PAYING in this attempt, while its time lasts; it is HELD again
+--   7 PAID       PAYING or REVIEW in this attempt
+--   8 REVIEW     PAYING in this attempt
+--   9 REFUNDED   not PAID by this intent: a capture that the order does not claim went back; the order stays as it is
+-- What becomes of an attempt ends that attempt alone: whoever comes late with the end of an earlier one is refused.
 -- Returns the time of the batch.
 create function settle(
     p_org int, p_sale int, p_bucket int, p_epoch bigint, p_batch bigint,
@@ -125,17 +126,18 @@ begin
     set state = case e.kind when 3 then 4 when 4 then 5 when 5 then 2 when 6 then 1 when 7 then 3
                             when 8 then 6 else o.state end,
         attempt = case e.kind when 5 then e.attempt else o.attempt end,
-        intent = coalesce(e.intent, o.intent)
+        intent = case e.kind when 5 then e.intent else o.intent end
     from unnest(p_orders, p_kinds, p_attempts, p_intents) as e (id, kind, attempt, intent)
     where o.org = p_org and o.sale = p_sale and o.id = e.id and o.bucket = p_bucket
       and case e.kind
-          when 3 then o.state in (1, 2, 6) and o.deadline <= v_at
+          when 3 then o.deadline <= v_at
+                      and (o.state = 1 or o.state in (2, 6) and e.attempt = o.attempt)
           when 4 then o.state = 1
           when 5 then o.state = 1 and o.deadline > v_at and e.attempt = o.attempt + 1
-          when 6 then o.state = 2 and o.deadline > v_at
-          when 7 then o.state in (2, 6)
-          when 8 then o.state = 2
-          when 9 then o.state <> 3
+          when 6 then o.state = 2 and o.deadline > v_at and e.attempt = o.attempt
+          when 7 then o.state in (2, 6) and e.attempt = o.attempt
+          when 8 then o.state = 2 and e.attempt = o.attempt
+          when 9 then o.state <> 3 or o.intent is distinct from e.intent
           else false end;
     get diagnostics v_moved = row_count;
     if v_moved <> cardinality(p_orders) then

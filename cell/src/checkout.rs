@@ -3,7 +3,8 @@
 //! An attempt is opened at the provider, unconfirmed; its id is committed with PAYING before anything can be charged;
 //! then it is charged; and PAID is committed before anybody is told. It ends only by the provider's final answer or a
 //! confirmed cancel there. An outcome that is unknown is looked up for a minute, then left to people (REVIEW). An order
-//! has one attempt at a time, and whoever asks meanwhile waits for its end.
+//! has one attempt at a time, and whoever asks meanwhile waits for its end. An attempt is carried on under the epoch in
+//! which it began; what a new epoch finds PAYING or in REVIEW it looks up itself.
 
 mod attempt;
 mod outcome;
@@ -27,8 +28,8 @@ const BUSY_MS: u32 = 1_000;
 pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String, reply: Reply) {
     let attempt = match join_or_open(keeper, order) {
         Ok(Begun::Joined(attempt)) => attempt,
-        Ok(Begun::Opened { seat, tell, attempt }) => {
-            let paying = attempt::pay(keeper.clone(), order, payment_method, seat, tell);
+        Ok(Begun::Opened { epoch, seat, tell, attempt }) => {
+            let paying = attempt::pay(keeper.clone(), (order, epoch), payment_method, seat, tell);
             keeper.ports.drain.spawn_call("attempt", paying);
             attempt
         }
@@ -42,24 +43,25 @@ pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String
 
 /// Takes up what an earlier keeper left in PAYING or REVIEW: what became of it is looked up at the provider.
 pub(crate) fn resume(keeper: &Arc<Keeper>) {
-    let (paying, review) = {
+    let (paying, review, epoch) = {
         let book = keeper.book();
-        (book.in_state(State::Paying), book.in_state(State::Review))
+        (book.in_state(State::Paying), book.in_state(State::Review), book.epoch)
     };
     for order in paying {
         let (tell, attempt) = watch::channel(None);
         if let Some(live) = keeper.book().order_mut(order) {
             live.attempt = Some(attempt);
         }
-        keeper.ports.drain.spawn_call("resume", attempt::resume(keeper.clone(), order, tell));
+        let resumed = attempt::resume(keeper.clone(), (order, epoch), tell);
+        keeper.ports.drain.spawn_call("resume", resumed);
     }
     for order in review {
-        keeper.ports.drain.spawn_call("review", attempt::review(keeper.clone(), order));
+        keeper.ports.drain.spawn_call("review", attempt::review(keeper.clone(), (order, epoch)));
     }
 }
 
 enum Begun {
-    Opened { seat: Seat, tell: watch::Sender<Option<AttemptEnd>>, attempt: Attempt },
+    Opened { epoch: i64, seat: Seat, tell: watch::Sender<Option<AttemptEnd>>, attempt: Attempt },
     Joined(Attempt),
     Shown(proto::wire::cell::Order),
 }
@@ -67,6 +69,7 @@ enum Begun {
 fn join_or_open(keeper: &Keeper, order: OrderId) -> Result<Begun, Fault> {
     let now_us = keeper.now_us().unwrap_or(i64::MAX);
     let mut book = keeper.book();
+    let epoch = book.epoch;
     let Some(live) = book.order_mut(order) else {
         return Err(Fault::later(Reason::BucketMoving, BUSY_MS));
     };
@@ -76,7 +79,7 @@ fn join_or_open(keeper: &Keeper, order: OrderId) -> Result<Begun, Fault> {
     if live.state == State::Held {
         let (seat, tell, attempt) = open(keeper, live, now_us)?;
         live.attempt = Some(attempt.clone());
-        return Ok(Begun::Opened { seat, tell, attempt });
+        return Ok(Begun::Opened { epoch, seat, tell, attempt });
     }
     let live = live.clone();
     Ok(Begun::Shown(book.show(order, &live, now_us)))

@@ -9,7 +9,7 @@ use crate::ledger::{self, Candidate};
 use crate::sales::Sales;
 use proto::limits::BUCKETS_KEPT_MAX;
 use ring::digest::{SHA256, digest};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
@@ -50,6 +50,7 @@ async fn round(
     sales.accept(pool).await?;
     sales.refresh(kept).await;
     let candidates = ledger::candidates(pool, BUCKETS_KEPT_MAX).await?;
+    tell_deposed(kept, &candidates);
     let mine: HashSet<_> = kept.all().iter().map(|keeper| keeper.place.bucket).collect();
     for candidate in chosen(&candidates, &living, &ports.process) {
         if !mine.contains(&candidate.bucket) {
@@ -57,6 +58,24 @@ async fn round(
         }
     }
     Ok(())
+}
+
+/// Lets keepers know that somebody else keeps their buckets by now, or that those are at rest: one that nobody calls
+/// would not notice, and could not be asked to keep its bucket again.
+fn tell_deposed(kept: &Kept, candidates: &[Candidate]) {
+    let complete = candidates.len() < BUCKETS_KEPT_MAX;
+    let epochs: HashMap<_, _> =
+        candidates.iter().map(|candidate| (candidate.bucket, candidate.epoch)).collect();
+    for keeper in kept.all() {
+        let (open, epoch) = {
+            let book = keeper.book();
+            (book.open, book.epoch)
+        };
+        let deposed = epochs.get(&keeper.place.bucket).map_or(complete, |newest| *newest > epoch);
+        if open && deposed {
+            keeper.doubt();
+        }
+    }
 }
 
 /// Those of `candidates` that `me` should keep: mine by what is written, or a silent keeper's that fall to me.

@@ -29,7 +29,7 @@ use crate::link::Reply;
 use proto::id::{BuyerKey, OrderId};
 use proto::limits::STAGE_CALLS_WAITING_MAX;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// Which bucket.
 #[derive(Clone, Debug)]
@@ -92,6 +92,7 @@ pub(crate) struct Keeper {
     moves: mpsc::Sender<MoveAsked>,
     lookups: mpsc::Sender<LookupAsked>,
     book: Mutex<Book>,
+    doubted: Notify,
 }
 
 /// The other ends of a keeper's queues.
@@ -111,7 +112,8 @@ impl Keeper {
         let (moves, moves_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let (lookups, lookups_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let book = Mutex::new(Book::closed(terms));
-        let keeper = Keeper { place, ports, joins, holds, moves, lookups, book };
+        let doubted = Notify::new();
+        let keeper = Keeper { place, ports, joins, holds, moves, lookups, book, doubted };
         let queues =
             Queues { joins: joins_out, holds: holds_out, moves: moves_out, lookups: lookups_out };
         (Arc::new(keeper), queues)
@@ -120,6 +122,17 @@ impl Keeper {
     /// What this keeper knows. Never held over an await.
     pub(crate) fn book(&self) -> MutexGuard<'_, Book> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has this keeper make sure that the bucket is still its own.
+    pub(crate) fn doubt(&self) {
+        self.doubted.notify_one();
+    }
+
+    /// Whether it keeps its bucket under `epoch`, as far as it knows.
+    pub(crate) fn is_under(&self, epoch: i64) -> bool {
+        let book = self.book();
+        book.open && book.epoch == epoch
     }
 
     /// Postgres' clock in microseconds since 1970; the end of time while nobody has seen it, so that nothing is due.

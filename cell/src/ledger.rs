@@ -17,7 +17,8 @@ pub use lookup::{Found, find_orders};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Candidate, GateRow, Holder, Loaded, beat, candidates, load, rest, set_gate, take_over,
+    Candidate, GateRow, Holder, Loaded, beat, candidates, epoch_under, load, rest, set_gate,
+    take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -64,10 +65,26 @@ pub enum LedgerError {
     Unknown(#[source] sqlx::Error),
 }
 
+impl LedgerError {
+    /// What it means for a batch that was sent again: an earlier try may still arrive, so no refusal says that nothing
+    /// was done. Only a new epoch makes sure.
+    pub(crate) fn after_unknown(self) -> LedgerError {
+        match self {
+            LedgerError::Stale(_) | LedgerError::Unknown(_) => self,
+            refusal => LedgerError::Stale(format!("or not: after an unknown outcome, {refusal}")),
+        }
+    }
+}
+
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> LedgerError {
-        let sqlx::Error::Database(refusal) = &error else {
-            return LedgerError::Unknown(error);
+        let refusal = match &error {
+            sqlx::Error::Database(refusal) => refusal,
+            // Nothing was sent.
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+                return LedgerError::Refused(error);
+            }
+            _ => return LedgerError::Unknown(error),
         };
         match refusal.code().as_deref() {
             Some("FG001") => LedgerError::Stale(refusal.message().into()),

@@ -39,7 +39,7 @@ impl Sales {
         SaleRecord::decode(entry.value.clone()).ok()
     }
 
-    /// Accepts the shares that were planned for this cell.
+    /// Accepts the shares that were planned for this cell. A sale that Postgres refuses keeps no other from its share.
     pub(crate) async fn accept(&self, pool: &PgPool) -> Result<(), LedgerError> {
         for (record, number) in self.planned() {
             let key = (record.sale.clone(), number);
@@ -48,10 +48,14 @@ impl Sales {
             }
             let Some(plan) = record.buckets.get(number as usize) else { continue };
             let share = Share { first_unit: plan.first_unit, units: plan.units };
-            let aliases = ledger::accept(pool, &record, number, share).await?;
-            let bucket =
-                BucketRef { org: aliases.org, sale: aliases.sale, bucket: number.cast_signed() };
-            ledger::set_sale(pool, bucket, &record).await?;
+            match accept(pool, &record, number, share).await {
+                Ok(()) => {}
+                Err(error @ LedgerError::Unknown(_)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, sale = record.sale, "a share cannot be accepted");
+                    continue;
+                }
+            }
             tracing::info!(
                 sale = record.sale,
                 bucket = number,
@@ -117,4 +121,15 @@ impl Sales {
     fn accepted(&self) -> std::sync::MutexGuard<'_, HashSet<(String, u32)>> {
         self.accepted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn accept(
+    pool: &PgPool,
+    record: &SaleRecord,
+    number: u32,
+    share: Share,
+) -> Result<(), LedgerError> {
+    let aliases = ledger::accept(pool, record, number, share).await?;
+    let bucket = BucketRef { org: aliases.org, sale: aliases.sale, bucket: number.cast_signed() };
+    ledger::set_sale(pool, bucket, record).await
 }

@@ -14,7 +14,11 @@ pub(crate) struct CellTime(Mutex<Option<Seen>>);
 struct Seen {
     us: i64,
     at: Instant,
+    took: Duration,
 }
+
+/// By how much a look grows less sure with every second that it is old: more than clocks drift apart.
+const FADES_PER_S: Duration = Duration::from_millis(1);
 
 impl CellTime {
     /// Time that nobody has seen yet.
@@ -22,9 +26,17 @@ impl CellTime {
         CellTime(Mutex::new(None))
     }
 
-    /// Postgres said `us` (microseconds since 1970) to a question that was asked at `asked` and took `took`.
+    /// Postgres said `us` (microseconds since 1970) to a question that was asked at `asked` and took `took`. A slow answer
+    /// says less than a quick one of a moment ago.
     pub(crate) fn saw(&self, us: i64, asked: Instant, took: Duration) {
-        *self.lock() = Some(Seen { us, at: asked + took / 2 });
+        let mut seen = self.lock();
+        let is_surer = seen.is_none_or(|seen| {
+            let age_s = u32::try_from(seen.at.elapsed().as_secs()).unwrap_or(u32::MAX);
+            took <= seen.took.saturating_add(FADES_PER_S.saturating_mul(age_s))
+        });
+        if is_surer {
+            *seen = Some(Seen { us, at: asked + took / 2, took });
+        }
     }
 
     /// Microseconds since 1970 by Postgres' clock. None before it was seen.
@@ -43,5 +55,23 @@ impl CellTime {
 impl Default for CellTime {
     fn default() -> CellTime {
         CellTime::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_answer_does_not_replace_a_quick_one() {
+        let time = CellTime::new();
+        assert_eq!(time.now_us(), None);
+        let began = Instant::now();
+        time.saw(1_000_000_000, began, Duration::from_millis(2));
+        time.saw(5_000_000_000, began, Duration::from_secs(3));
+        let now_us = time.now_us().unwrap();
+        assert!((999_000_000..2_000_000_000).contains(&now_us), "{now_us}");
+        time.saw(3_000_000_000, began, Duration::from_millis(1));
+        assert!(time.now_us().unwrap() >= 2_999_000_000);
     }
 }

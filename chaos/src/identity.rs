@@ -2,7 +2,7 @@
 //!
 //! Tokens of a whole crowd are signed before the sale starts, as shops do when their buyers log in.
 
-use proto::token::{self, AUDIENCE, Claims, Role};
+use proto::token::{self, AUDIENCE, Claims, PLATFORM, Role};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -27,6 +27,15 @@ impl Signer {
     pub fn of_org(org: &str, kid: &str, seed: &[u8; 32]) -> Result<Signer, BadKey> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).map_err(|_| BadKey)?;
         Ok(Signer { issuer: format!("orgs/{org}"), kid: kid.to_owned(), pair })
+    }
+
+    /// The platform's own key, from the file that its control plane was started with (PKCS#8, DER).
+    ///
+    /// # Errors
+    /// [`BadKey`] when the bytes hold none.
+    pub fn of_platform(pkcs8: &[u8]) -> Result<Signer, BadKey> {
+        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| BadKey)?;
+        Ok(Signer { issuer: PLATFORM.to_owned(), kid: PLATFORM.to_owned(), pair })
     }
 
     /// The raw public half, 32 bytes.

@@ -1,16 +1,15 @@
 //! Chaos: tries to prove Floodgate wrong.
 //!
 //! - [`plan`]: who comes when and how they behave, drawn from one number. [`identity`]: who they are.
-//! - [`told`]: what clients asked and what they were told.
+//! - [`load`]: buyers who arrive when the plan says, and measure. [`told`]: what they asked and were told.
 //! - [`judge`]: compares the told log, the provider's file, every Postgres and every Redis, and names each broken
 //!   invariant. It knows the planes' stores and messages, and none of their code.
-//!
-//! - [`load`]: buyers who arrive when the plan says, and measure.
-//!
-//! - [`report`]: what a run proved, drawn.
+//! - [`demo`]: a whole platform with a mega-sale. [`drill`]: a fault in the middle of it. [`report`]: what it proved.
 //!
 //! It sees the planes only through their APIs and stores.
 
+pub mod demo;
+pub mod drill;
 pub mod id;
 pub mod identity;
 pub mod judge;

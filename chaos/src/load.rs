@@ -151,6 +151,7 @@ impl Load {
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
         let (tell, done) = oneshot::channel();
         thread::Builder::new().name("load".to_owned()).spawn(move || {
+            go_first();
             let outcome = runtime.block_on(arrivals::drive(plan, &endpoints, shared));
             // Nobody to tell: whoever started the load has gone.
             tell.send(outcome).ok();
@@ -184,6 +185,13 @@ impl Shared {
         let before = self.start.saturating_duration_since(at);
         (self.start_us + micros(after)).saturating_sub(micros(before))
     }
+}
+
+/// On a machine that the load shares with what it loads, buyers must not come late because servers are busy. Only
+/// root may go first; without it the lateness of arrivals shows whether the run counts.
+fn go_first() {
+    const NICER_BY: i32 = -10;
+    rustix::process::nice(NICER_BY).ok();
 }
 
 /// Whole microseconds.

@@ -1,13 +1,13 @@
 //! The gRPC edge: who calls, may they, do it, say it. The services are thin; what is decided is decided elsewhere.
 
 mod cell;
-mod explain;
 mod org;
 mod placement;
 mod sale;
 
 use std::sync::Arc;
 
+use proto::codec::explain;
 use proto::fault::{Fault, Reason};
 use proto::limits::REQUEST_BYTES_MAX;
 use proto::wire::admin::sale_service_server::{self, SaleServiceServer};
@@ -16,11 +16,11 @@ use proto::wire::fleet::org_service_server::{self, OrgServiceServer};
 use proto::wire::fleet::placement_service_server::{self, PlacementServiceServer};
 use ring::rand::{SecureRandom, SystemRandom};
 use runtime::clock::Clock;
+use runtime::server::Explained;
 use tonic::service::Routes;
 
 use crate::auth::Auth;
 use crate::store::Store;
-use explain::Explained;
 
 /// The full names of the services, for health and reflection.
 pub(crate) const SERVICES: [&str; 4] = [
@@ -53,11 +53,15 @@ pub(crate) fn add_to(routes: Routes, desk: Desk) -> Routes {
     let orgs = OrgServiceServer::new(org::Orgs(desk.clone()));
     let cells = CellServiceServer::new(cell::Cells(desk.clone()));
     let placements = PlacementServiceServer::new(placement::Placements(desk));
+    let sales = sales.max_decoding_message_size(REQUEST_BYTES_MAX);
+    let orgs = orgs.max_decoding_message_size(REQUEST_BYTES_MAX);
+    let cells = cells.max_decoding_message_size(REQUEST_BYTES_MAX);
+    let placements = placements.max_decoding_message_size(REQUEST_BYTES_MAX);
     routes
-        .add_service(Explained::new(sales.max_decoding_message_size(REQUEST_BYTES_MAX)))
-        .add_service(Explained::new(orgs.max_decoding_message_size(REQUEST_BYTES_MAX)))
-        .add_service(Explained::new(cells.max_decoding_message_size(REQUEST_BYTES_MAX)))
-        .add_service(Explained::new(placements.max_decoding_message_size(REQUEST_BYTES_MAX)))
+        .add_service(Explained::new(sales, explain))
+        .add_service(Explained::new(orgs, explain))
+        .add_service(Explained::new(cells, explain))
+        .add_service(Explained::new(placements, explain))
 }
 
 /// Random bytes from the machine.

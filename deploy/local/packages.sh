@@ -9,7 +9,7 @@
 # came to the machine. Services of the new packages are neither started nor enabled.
 set -eu
 
-# The whole list: what Floodgate is built and run with, and the file each package is wanted for.
+# The whole list: what Floodgate is built, run and measured with, and the file each package is wanted for.
 wanted_for() {
     case "$1" in
     protobuf-compiler) echo protoc ;;
@@ -20,6 +20,9 @@ wanted_for() {
     etcd-client) echo etcdctl ;;
     postgresql) echo '/usr/lib/postgresql/*/bin/initdb' ;;
     util-linux) echo setpriv ;;
+    haproxy) echo haproxy ;;
+    nghttp2-client) echo h2load ;;
+    debootstrap) echo debootstrap ;;
     *)
         echo "packages.sh: $1 is not on the list of packages Floodgate uses" >&2
         exit 64

@@ -9,6 +9,7 @@ use crate::metrics::RouterMetrics;
 use crate::quota::Quota;
 use crate::states::States;
 use arc_swap::ArcSwap;
+use proto::codec::explain;
 use proto::fault::Reason;
 use proto::keys;
 use proto::limits::REQUEST_BYTES_MAX;
@@ -16,7 +17,7 @@ use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
-use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +61,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let probe = ProbeServiceServer::new(ProbeApi { edge, open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
     let options = ServerOptions { name: "storefront", ..ServerOptions::default() };

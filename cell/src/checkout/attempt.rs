@@ -1,5 +1,5 @@
 //! One attempt to pay, from its opening at the provider to its committed end. It goes on whatever becomes of the call
-//! that began it.
+//! that began it, but not beyond the epoch in which it began.
 
 use super::outcome::{Outcome, look_up};
 use crate::keeper::{AttemptEnd, Keeper};
@@ -23,10 +23,14 @@ const REVIEW_EVERY: Duration = Duration::from_secs(10);
 const BRINK: Duration = Duration::from_millis(50);
 const BRINK_TRIES_MAX: u32 = 40;
 
+/// An order under the epoch in which work on it began.
+type Of = (OrderId, i64);
+
 /// What an attempt needs to know of its order.
 #[derive(Clone, Debug)]
 struct Bill {
     order: OrderId,
+    epoch: i64,
     units: Vec<u32>,
     /// This attempt's number.
     attempt: u32,
@@ -38,37 +42,33 @@ struct Bill {
 /// Pays a HELD order.
 pub(super) async fn pay(
     keeper: Arc<Keeper>,
-    order: OrderId,
+    of: Of,
     payment_method: String,
     seat: Seat,
     tell: watch::Sender<Option<AttemptEnd>>,
 ) {
-    let end = try_to_pay(&keeper, order, &payment_method, &seat).await;
-    finish(&keeper, order, end, &tell);
+    let end = try_to_pay(&keeper, of, &payment_method, &seat).await;
+    finish(&keeper, of, end, &tell);
 }
 
 /// Finds out what became of an order that is PAYING.
 pub(super) async fn resume(
     keeper: Arc<Keeper>,
-    order: OrderId,
+    of: Of,
     tell: watch::Sender<Option<AttemptEnd>>,
 ) {
-    let Some(bill) = bill(&keeper, order, 0) else { return };
-    let end = match bill.intent.clone() {
-        Some(intent) => settle_unknown(&keeper, bill, &intent).await,
-        None => None,
-    };
-    finish(&keeper, order, end, &tell);
+    let end = try_to_resume(&keeper, of).await;
+    finish(&keeper, of, end, &tell);
 }
 
 /// Looks an order in REVIEW up until it is decided.
-pub(super) async fn review(keeper: Arc<Keeper>, order: OrderId) {
-    while let Some(bill) = bill(&keeper, order, 0) {
+pub(super) async fn review(keeper: Arc<Keeper>, of: Of) {
+    while let Some(bill) = bill(&keeper, of, 0) {
         let still_there =
-            keeper.book().order(order).is_some_and(|live| live.state == State::Review);
+            keeper.book().order(bill.order).is_some_and(|live| live.state == State::Review);
         let Some(intent) = bill.intent.clone().filter(|_| still_there) else { return };
-        let Some(seat) = keeper.ports.payments(&keeper).seat() else { return };
-        let outcome = look_up(&keeper, &seat, (order, bill.attempt), &intent).await;
+        let Some(seat) = keeper.ports.payments(&keeper).wait_for_seat().await else { return };
+        let outcome = look_up(&keeper, &seat, (bill.order, bill.attempt), &intent).await;
         drop(seat);
         let kind = match outcome {
             Outcome::Captured => Kind::Paid,
@@ -87,12 +87,20 @@ pub(super) async fn review(keeper: Arc<Keeper>, order: OrderId) {
     }
 }
 
-/// None: the keeper went away; whoever comes next takes the order up.
+/// None: the epoch is over; the next one takes the order up.
 type End = Option<AttemptEnd>;
 
-async fn try_to_pay(keeper: &Arc<Keeper>, order: OrderId, method: &str, seat: &Seat) -> End {
+async fn try_to_resume(keeper: &Arc<Keeper>, of: Of) -> End {
+    let seat = keeper.ports.payments(keeper).wait_for_seat().await?;
+    let bill = bill(keeper, of, 0)?;
+    let intent = bill.intent.clone()?;
+    settle_unknown(keeper, bill, &intent, &seat).await
+}
+
+async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> End {
     let turn = seat.turn().await?;
-    let bill = bill(keeper, order, 1)?;
+    let bill = bill(keeper, of, 1)?;
+    let order = bill.order;
     let intent = match open(keeper, &bill).await {
         Ok(intent) => intent,
         Err(error) => {
@@ -115,7 +123,7 @@ async fn try_to_pay(keeper: &Arc<Keeper>, order: OrderId, method: &str, seat: &S
         Ok(_) | Err(ProviderError::Refused(_) | ProviderError::Unknown(_)) => {
             keeper.ports.metrics.unknown_outcome();
             tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)).await;
-            settle_unknown(keeper, bill, &intent).await
+            settle_unknown(keeper, bill, &intent, seat).await
         }
     }
 }
@@ -124,12 +132,12 @@ async fn try_to_pay(keeper: &Arc<Keeper>, order: OrderId, method: &str, seat: &S
 async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
     if let Some(intent) = &bill.intent {
         let known = keeper.ports.provider.retrieve(intent).await?;
-        if known.status != Status::Canceled {
+        if matches!(known.status, Status::RequiresPaymentMethod | Status::RequiresConfirmation) {
             return Ok(known.id);
         }
     }
     let order = bill.order;
-    // A payment that was cancelled there is dead, so the next one is made under a key of its own.
+    // A payment that can be charged no more is of no use, so the next one is made under a key of its own.
     let key = match &bill.intent {
         None => format!("{order}:create"),
         Some(_) => format!("{order}:create:{}", bill.attempt),
@@ -146,13 +154,14 @@ async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
 }
 
 /// Looks for the outcome of a payment for as long as the limit says, then leaves it to people.
-async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str) -> End {
-    let Some(seat) = keeper.ports.payments(keeper).seat() else {
-        return Some(Err(Fault::later(Reason::PaymentBusy, CLOSED_MS)));
-    };
+async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str, seat: &Seat) -> End {
     let until = tokio::time::Instant::now() + Duration::from_millis(UNKNOWN_ASK_FOR_MS);
     while tokio::time::Instant::now() < until {
-        match look_up(keeper, &seat, (bill.order, bill.attempt), intent).await {
+        // To look is to cancel what was not charged yet: that is for the epoch that is.
+        if !keeper.is_under(bill.epoch) {
+            return None;
+        }
+        match look_up(keeper, seat, (bill.order, bill.attempt), intent).await {
             Outcome::Unknown => tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)) => {}
                 () = keeper.ports.end.cancelled() => return None,
@@ -162,8 +171,7 @@ async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str) -> End {
     }
     tracing::error!(order = %bill.order, intent, "a payment's outcome stays unknown; somebody must look");
     commit(keeper, &bill, Kind::Review, Some(intent)).await?.ok();
-    drop(seat);
-    keeper.ports.drain.spawn_call("review", review(keeper.clone(), bill.order));
+    keeper.ports.drain.spawn_call("review", review(keeper.clone(), (bill.order, bill.epoch)));
     Some(Ok(shown(&bill, State::Review)))
 }
 
@@ -178,7 +186,11 @@ async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) ->
     // Time left: HELD again. None left: EXPIRED. On the brink Postgres' clock may deny both for a moment.
     for _ in 0..BRINK_TRIES_MAX {
         if commit(keeper, bill, Kind::Declined, Some(intent)).await?.is_ok() {
-            return Some(Err(Reason::CardDeclined.into()));
+            return Some(Err(match outcome {
+                Outcome::Declined => Reason::CardDeclined.into(),
+                // Nothing is wrong with the card: we cancelled what the provider had not charged.
+                _ => Fault::later(Reason::PaymentBusy, CLOSED_MS),
+            }));
         }
         if commit(keeper, bill, Kind::Expired, Some(intent)).await?.is_ok() {
             return Some(Err(Reason::OrderExpired.into()));
@@ -205,15 +217,16 @@ async fn commit(
         amount_minor: if is_paid { bill.amount_minor } else { 0 },
         currency: if is_paid { bill.currency.clone() } else { String::new() },
     };
-    keeper.ask_move(step).await
+    keeper.ask_move(step, bill.epoch).await
 }
 
-/// What there is to pay; `ahead` is 1 for a new attempt. None: the order is not live.
-fn bill(keeper: &Keeper, order: OrderId, ahead: u32) -> Option<Bill> {
+/// What there is to pay; `ahead` is 1 for a new attempt. None: the epoch is over, or the order is not live.
+fn bill(keeper: &Keeper, (order, epoch): Of, ahead: u32) -> Option<Bill> {
     let book = keeper.book();
-    let live = book.order(order)?;
+    let live = book.order(order).filter(|_| book.open && book.epoch == epoch)?;
     Some(Bill {
         order,
+        epoch,
         units: live.units.clone(),
         attempt: live.attempts + ahead,
         intent: live.intent.clone(),
@@ -234,9 +247,19 @@ fn shown(bill: &Bill, state: State) -> Order {
 }
 
 /// The attempt is over: others may begin, and whoever waits is told.
-fn finish(keeper: &Keeper, order: OrderId, end: End, tell: &watch::Sender<Option<AttemptEnd>>) {
-    if let Some(live) = keeper.book().order_mut(order) {
-        live.attempt = None;
+fn finish(
+    keeper: &Keeper,
+    (order, epoch): Of,
+    end: End,
+    tell: &watch::Sender<Option<AttemptEnd>>,
+) {
+    {
+        let mut book = keeper.book();
+        if book.epoch == epoch
+            && let Some(live) = book.order_mut(order)
+        {
+            live.attempt = None;
+        }
     }
     if let Some(end) = end {
         tell.send_replace(Some(end));

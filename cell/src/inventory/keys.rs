@@ -55,6 +55,12 @@ impl BucketKeys {
         let buyers = (0..self.buyer_hashes).map(|n| format!("{}{n}", self.buyers));
         [&self.units, &self.free, &self.spent].into_iter().cloned().chain(buyers).collect()
     }
+
+    /// Every key that outlives an epoch, to be removed when the bucket is at rest.
+    pub fn of_bucket(&self) -> Vec<String> {
+        let joiners = (0..JOINER_HASHES).map(|n| format!("{}{n}", self.joiners));
+        std::iter::once(self.rec.clone()).chain(joiners).collect()
+    }
 }
 
 /// Spreads buyers over hashes. The first bytes have already chosen the bucket, so the last ones do this.

@@ -127,7 +127,24 @@ pub async fn forget(
     run: &str,
     keys: &BucketKeys,
 ) -> Result<(), InventoryError> {
-    for some in keys.of_epoch().chunks(LOAD_SLICE_ENTRIES) {
+    unlink(inventory, run, &keys.of_epoch()).await
+}
+
+/// Removes everything of a bucket that is at rest.
+///
+/// # Errors
+/// [`InventoryError`]; what stays only takes room.
+pub async fn remove(
+    inventory: &Inventory,
+    run: &str,
+    keys: &BucketKeys,
+) -> Result<(), InventoryError> {
+    forget(inventory, run, keys).await?;
+    unlink(inventory, run, &keys.of_bucket()).await
+}
+
+async fn unlink(inventory: &Inventory, run: &str, keys: &[String]) -> Result<(), InventoryError> {
+    for some in keys.chunks(LOAD_SLICE_ENTRIES) {
         inventory.call(run, redis::cmd("UNLINK").arg(some)).await?;
     }
     Ok(())

@@ -224,6 +224,7 @@ impl Stage<'_> {
                     tracing::warn!(%error, "a hold's outcome is unknown");
                     tries += 1;
                 }
+                Err(error) if tries > 1 => return Err(error.after_unknown()),
                 Err(error) => return Err(error),
             }
         }

@@ -80,18 +80,23 @@ pub(crate) async fn reign(
                 tracing::warn!(sale = %keeper.place.sale, bucket = keeper.place.number, why, "cannot take over yet");
                 refuse_waiting(&mut queues);
                 // The epoch may have been raised before the answer was lost.
-                epoch = current_epoch(&keeper).await.unwrap_or(epoch);
+                epoch = raised_epoch(&keeper).await.unwrap_or(epoch);
                 tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = end.cancelled() => break }
             }
         };
         epoch = reign.epoch;
         keeper.ports.metrics.took_over(in_doubt_since.elapsed());
         tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, epoch, took = ?in_doubt_since.elapsed(), "keeps the bucket");
+        drop_moves(&mut queues);
         let ended = stages(&keeper, &mut queues, &reign).await;
         in_doubt_since = Instant::now();
         keeper.book().open = false;
         if ended == End::Rest {
             tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, "the bucket is at rest");
+            let inventory = keeper.ports.inventory(&keeper);
+            if let Err(error) = inventory::remove(inventory, &reign.run, &reign.keys).await {
+                tracing::warn!(%error, "a bucket at rest still takes room in redis");
+            }
             break;
         }
     }
@@ -140,13 +145,10 @@ async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Resu
     })
 }
 
-async fn current_epoch(keeper: &Keeper) -> Option<i64> {
-    let candidates = ledger::candidates(keeper.ports.pool(keeper), usize::MAX).await.ok()?;
-    let ours = |candidate: &&ledger::Candidate| {
-        candidate.bucket == keeper.place.bucket
-            && candidate.keeper.as_deref() == Some(&*keeper.ports.process)
-    };
-    candidates.iter().find(ours).map(|candidate| candidate.epoch)
+async fn raised_epoch(keeper: &Keeper) -> Option<i64> {
+    let ports = &keeper.ports;
+    let epoch = ledger::epoch_under(ports.pool(keeper), keeper.place.bucket, &ports.process);
+    epoch.await.ok()?
 }
 
 /// Runs the stages until one of them ends, then lets the others finish their batch.
@@ -172,12 +174,17 @@ async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End
     told(End::Doubt).or_else(|| told(End::Rest)).unwrap_or(End::Stopped)
 }
 
-/// Buyers who wait are told to try again: nothing is known for sure at the moment. Moves stay: they hold for whatever
-/// the ledger turns out to say.
+/// Buyers who wait are told to try again: nothing is known for sure at the moment.
 fn refuse_waiting(queues: &mut Queues) {
     while queues.joins.try_recv().is_ok() {}
     while queues.holds.try_recv().is_ok() {}
     while queues.lookups.try_recv().is_ok() {}
+    drop_moves(queues);
+}
+
+/// What was asked of the epoch before is void: the book was read anew, and so was Redis.
+fn drop_moves(queues: &mut Queues) {
+    while queues.moves.try_recv().is_ok() {}
 }
 
 const _: () = assert!(RANK_BLOCK >= proto::limits::BATCH_CALLS_MAX as u64);

@@ -16,17 +16,21 @@ use tokio::sync::{mpsc::Receiver, oneshot};
 /// Something for this stage to do.
 #[derive(Debug)]
 pub(crate) enum MoveAsked {
-    /// A move to commit.
-    Move { step: Move, reply: oneshot::Sender<Result<(), Fault>> },
+    /// A move to commit, as the book of `epoch` suggests it.
+    Move { step: Move, epoch: i64, reply: oneshot::Sender<Result<(), Fault>> },
     /// A grant that was never committed, to be taken back.
     Undone(Settled),
 }
 
 impl MoveAsked {
-    /// A move, and what comes of it: the receiver fails when the keeper is deposed first.
-    pub(crate) fn new(step: Move) -> (MoveAsked, oneshot::Receiver<Result<(), Fault>>) {
+    /// A move that holds under `epoch` alone, and what comes of it: the receiver fails when that epoch ends first. The
+    /// next one then finds in the ledger what there is to do.
+    pub(crate) fn new(
+        step: Move,
+        epoch: i64,
+    ) -> (MoveAsked, oneshot::Receiver<Result<(), Fault>>) {
         let (reply, moved) = oneshot::channel();
-        (MoveAsked::Move { step, reply }, moved)
+        (MoveAsked::Move { step, epoch, reply }, moved)
     }
 
     /// A grant to take back.
@@ -64,21 +68,26 @@ pub(super) async fn serve(
             }
             waiting.extend(taken.drain(..));
         }
-        let (steps, undone) = next_batch(&mut waiting);
+        let (steps, undone) = next_batch(&mut waiting, reign.epoch);
         if let Err(end) = stage.run(steps, undone).await {
             return end;
         }
     }
 }
 
-/// A batch in which every order stands once; a second move of an order waits for the next one.
-fn next_batch(waiting: &mut VecDeque<MoveAsked>) -> (Vec<(Move, Reply)>, Vec<Settled>) {
+/// A batch in which every order stands once; a second move of an order waits for the next one. What an earlier epoch
+/// asked for is dropped.
+fn next_batch(
+    waiting: &mut VecDeque<MoveAsked>,
+    now: i64,
+) -> (Vec<(Move, Reply)>, Vec<Settled>) {
     let (mut steps, mut undone, mut again) = (Vec::new(), Vec::new(), VecDeque::new());
     let mut orders = HashSet::new();
     for asked in waiting.drain(..) {
         match asked {
             MoveAsked::Undone(settled) => undone.push(settled),
-            MoveAsked::Move { step, reply } if orders.insert(step.order) => {
+            MoveAsked::Move { epoch, .. } if epoch != now => {}
+            MoveAsked::Move { step, reply, .. } if orders.insert(step.order) => {
                 steps.push((step, reply))
             }
             asked @ MoveAsked::Move { .. } => again.push_back(asked),
@@ -148,6 +157,7 @@ impl Stage<'_> {
                     tracing::warn!(%error, "a move's outcome is unknown");
                     tries += 1;
                 }
+                Err(error) if tries > 1 => return Err(error.after_unknown()),
                 Err(error) => return Err(error),
             }
         }

@@ -33,7 +33,7 @@ pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
             let full = moves.len() == BATCH_CALLS_MAX;
             let mut waiting = Vec::with_capacity(moves.len());
             for step in moves {
-                let (asked, moved) = MoveAsked::new(step);
+                let (asked, moved) = MoveAsked::new(step, reign.epoch);
                 if keeper.undo(asked) {
                     waiting.push(moved);
                 }

@@ -22,6 +22,9 @@ impl Keeper {
     /// Takes one call in.
     pub(crate) fn take(self: &Arc<Keeper>, buyer: BuyerKey, asked: Asked, reply: Reply) {
         self.ports.metrics.call(&asked);
+        if reply.is_late() {
+            return reply.refuse(&Reason::DeadlinePassed.into());
+        }
         match asked {
             Asked::Join => self.join(buyer, reply),
             Asked::Reserve { ticket, quantity, request_id } => {
@@ -91,9 +94,13 @@ impl Keeper {
         if live.state != State::Held || live.attempt.is_some() {
             return reply.refuse(&Reason::OrderStateConflict.into());
         }
-        let shown = self.book().show(order, &live, self.now_us().unwrap_or(0));
+        let now_us = self.now_us().unwrap_or(0);
+        let (shown, epoch) = {
+            let book = self.book();
+            (book.show(order, &live, now_us), book.epoch)
+        };
         let step = Move::plain(order, Event::Cancelled, live.units);
-        let (asked, moved) = MoveAsked::new(step);
+        let (asked, moved) = MoveAsked::new(step, epoch);
         if self.moves.try_send(asked).is_err() {
             return reply.refuse(&Fault::later(Reason::Overloaded, FULL_MS));
         }
@@ -117,9 +124,9 @@ impl Keeper {
         queue(&self.lookups, LookupAsked { buyer, order, why, reply }, |asked| asked.reply);
     }
 
-    /// Asks for a move, waiting for room: for work of our own, which must not be lost.
-    pub(crate) async fn ask_move(&self, step: Move) -> Option<Result<(), Fault>> {
-        let (asked, moved) = MoveAsked::new(step);
+    /// Asks for a move under `epoch`, waiting for room. None: that epoch is over.
+    pub(crate) async fn ask_move(&self, step: Move, epoch: i64) -> Option<Result<(), Fault>> {
+        let (asked, moved) = MoveAsked::new(step, epoch);
         self.moves.send(asked).await.ok()?;
         moved.await.ok()
     }

@@ -27,6 +27,7 @@ pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
         tokio::select! {
             biased;
             () = reign.stop.cancelled() => return End::Stopped,
+            () = keeper.doubted.notified() => return End::Doubt,
             _ = tick.tick() => {}
         }
         let Some(now_us) = keeper.now_us() else { continue };

@@ -20,6 +20,8 @@ pub struct Found {
     pub amount_minor: i64,
     /// ISO 4217.
     pub currency: String,
+    /// The provider's id of its last payment.
+    pub intent: Option<String>,
     /// The units that it still has.
     pub units: Vec<u32>,
 }
@@ -36,7 +38,7 @@ pub async fn find_orders(
     let ids: Vec<Uuid> = orders.iter().map(|order| Uuid::from_bytes(order.0)).collect();
     // A buyer's units are found by their slots, which are indexed.
     let rows = sqlx::query(
-        r#"select o.id, o.buyer, o.state, o.quantity, t.currency,
+        r#"select o.id, o.buyer, o.state, o.quantity, o.intent, t.currency,
                   t.price_minor * o.quantity as amount_minor,
                   array(select u.unit from unit u
                         where u.org = o.org and u.sale = o.sale and u.buyer = o.buyer and u.id = o.id
@@ -61,6 +63,7 @@ pub async fn find_orders(
                 quantity: row.try_get::<i16, _>("quantity")?.unsigned_abs().into(),
                 amount_minor: row.try_get("amount_minor")?,
                 currency: row.try_get("currency")?,
+                intent: row.try_get("intent")?,
                 units: units.into_iter().map(i32::cast_unsigned).collect(),
             })
         })

@@ -129,6 +129,25 @@ pub async fn candidates(pool: &PgPool, most: usize) -> Result<Vec<Candidate>, Le
         .collect()
 }
 
+/// The bucket's epoch, if `process` keeps it by what is written.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn epoch_under(
+    pool: &PgPool,
+    bucket: BucketRef,
+    process: &str,
+) -> Result<Option<i64>, LedgerError> {
+    let epoch = sqlx::query_scalar(
+        "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and keeper = $4",
+    )
+    .bind(bucket.org)
+    .bind(bucket.sale)
+    .bind(bucket.bucket)
+    .bind(process);
+    Ok(epoch.fetch_optional(pool).await?)
+}
+
 fn bucket_of(row: &PgRow) -> Result<BucketRef, sqlx::Error> {
     Ok(BucketRef {
         org: row.try_get("org")?,

@@ -32,6 +32,12 @@ impl Pool {
         let waiting = self.waiting.clone().try_acquire_owned().ok()?;
         Some(Seat { pool: self.clone(), _waiting: waiting })
     }
+
+    /// A place for a payment that is under way already and must come to its end. None: the pool is closed.
+    pub(crate) async fn wait_for_seat(&self) -> Option<Seat> {
+        let waiting = self.waiting.clone().acquire_owned().await.ok()?;
+        Some(Seat { pool: self.clone(), _waiting: waiting })
+    }
 }
 
 impl Seat {

@@ -1,10 +1,10 @@
 //! Captures that no paid order claims: found by comparing the provider's list with the ledger, and given back (INV-5).
 //!
-//! A capture is unclaimed when its order is in none of PAYING, PAID, REVIEW in two rounds that lie a while apart; so a
-//! commit that is merely on its way is not mistaken for a loss.
+//! A capture is unclaimed when its order is in none of PAYING, PAID, REVIEW by this very payment, in two rounds that lie
+//! a while apart; so a commit that is merely on its way is not mistaken for a loss.
 
 use crate::keeper::{Keeper, Kept};
-use crate::ledger::{self, Move};
+use crate::ledger::{self, Found, Move};
 use crate::payment::{Intent, Status};
 use proto::id::OrderId;
 use proto::wire::events::ledger_entry::Kind;
@@ -64,7 +64,12 @@ async fn round(
         for (keeper, intents) in ours(kept, &intents) {
             for (order, intent) in unclaimed(&keeper, intents).await {
                 if before.contains(&intent.id) {
-                    give_back(&keeper, order, &intent).await?;
+                    match give_back(&keeper, order, &intent).await {
+                        Err(ProviderError::Refused(why)) => {
+                            tracing::error!(%order, intent = intent.id, why, "an unclaimed capture cannot go back; somebody must look");
+                        }
+                        given_back => given_back?,
+                    }
                 } else {
                     suspects.insert(intent.id.clone());
                 }
@@ -99,14 +104,16 @@ async fn unclaimed(keeper: &Keeper, captures: Captures) -> Captures {
     let orders: Vec<OrderId> = captures.iter().map(|(order, _)| *order).collect();
     let found = ledger::find_orders(keeper.ports.pool(keeper), keeper.place.bucket, &orders).await;
     let Ok(found) = found else { return Vec::new() };
-    let states: HashMap<OrderId, State> = found
-        .iter()
-        .map(|found| (found.order, State::try_from(found.state).unwrap_or_default()))
-        .collect();
-    let claims = |order: &OrderId| {
-        matches!(states.get(order), None | Some(State::Paying | State::Paid | State::Review))
+    let found: HashMap<OrderId, Found> =
+        found.into_iter().map(|found| (found.order, found)).collect();
+    let claims = |(order, intent): &(OrderId, Intent)| {
+        found.get(order).is_none_or(|found| {
+            let state = State::try_from(found.state).unwrap_or_default();
+            found.intent.as_ref() == Some(&intent.id)
+                && matches!(state, State::Paying | State::Paid | State::Review)
+        })
     };
-    captures.into_iter().filter(|(order, _)| !claims(order)).collect()
+    captures.into_iter().filter(|capture| !claims(capture)).collect()
 }
 
 async fn give_back(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<(), ProviderError> {
@@ -122,7 +129,8 @@ async fn give_back(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<(
         currency: intent.currency.to_uppercase(),
         ..Move::plain(order, Kind::Refunded, Vec::new())
     };
-    match keeper.ask_move(step).await {
+    let epoch = keeper.book().epoch;
+    match keeper.ask_move(step, epoch).await {
         Some(Ok(_)) => keeper.ports.metrics.given_back(),
         // The money is back all the same; the next round finds it refunded.
         Some(Err(fault)) => tracing::error!(%order, %fault, "the refund is not in the ledger"),

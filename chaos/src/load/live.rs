@@ -256,24 +256,23 @@ impl Live {
     pub fn line(&self, elapsed_s: f64) -> String {
         let mut line = format!("{elapsed_s:5.1} s");
         let Some(sale) = self.sales.first() else { return line };
-        let gone: u64 = sale.ends.iter().map(read).sum();
         let waiting = sale.joined().saturating_sub(sale.admitted() + sale.ended(End::TooLate));
         let in_flight: u64 = self.sales.iter().map(SaleLive::in_flight).sum();
         // Writing to a string fails never.
         write!(
             line,
-            "  arrived {:>6}  waiting {waiting:>6}  admitted {:>5}  gone {gone:>6}",
+            "  came {:>5} waiting {waiting:>5} admitted {:>4}",
             sale.arrived(),
-            sale.admitted(),
+            sale.admitted()
         )
         .ok();
         if let Some((_, page)) = sale.page() {
-            write!(line, "  free {:>4}  held {:>4}  paid {:>4}", page.free, page.held, page.sold)
+            write!(line, "  free {:>4} held {:>3} paid {:>4}", page.free, page.held, page.sold)
                 .ok();
         }
         write!(
             line,
-            "  refused {}  unknown {}  late p99 {:.0} ms  in flight {in_flight}",
+            "  refused {:>4} unknown {:>3}  late {:.0} ms  in flight {in_flight}",
             sale.refusals(),
             sale.unknown(),
             std::time::Duration::from_micros(self.lateness().at(0.99)).as_secs_f64() * 1e3,
@@ -312,7 +311,7 @@ mod tests {
         sale.show_page(PageTold { free: 7, held: 2, sold: 1, sold_out: false, stale: false });
         live.add_lateness(1_500);
         let line = live.line(1.25);
-        for words in ["1.2 s", "arrived      1", "gone      1", "free    7", "late p99 2 ms"] {
+        for words in ["1.2 s", "came     1", "free    7", "held   2", "late 2 ms"] {
             assert!(line.contains(words), "{words}: {line}");
         }
         assert_eq!((sale.units_told(), sale.units_told_of(1), sale.ended(End::Paid)), (2, 2, 1));

@@ -10,6 +10,7 @@
 
 mod accept;
 mod connection;
+mod explained;
 mod front;
 mod routes;
 
@@ -26,6 +27,7 @@ use tonic::service::Routes;
 use crate::drain::Drain;
 use crate::metric::Metrics;
 
+pub use explained::{Explained, Explaining};
 pub use front::Front;
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
 

@@ -17,7 +17,8 @@ pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
         serves_one(bucket, findings);
         for (id, order) in &bucket.replay.orders {
             let rank = order.ticket;
-            if i64::try_from(rank).unwrap_or(i64::MAX) >= bucket.row.cursor {
+            // A STANDARD sale has no gate.
+            if sale.agreed.flash && i64::try_from(rank).unwrap_or(i64::MAX) >= bucket.row.cursor {
                 let sentence = format!(
                     "order {id} used the ticket with rank {rank}, the gate stands at {}",
                     bucket.row.cursor

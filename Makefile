@@ -1,0 +1,88 @@
+# What can be made of Floodgate; `make` alone lists it. Whatever is missing on the machine is installed first.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BUF_VERSION := 1.75.0
+
+BUILT_WITH := protobuf-compiler libprotobuf-dev
+RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-linux
+MEASURED_WITH := haproxy nghttp2-client
+
+# They are passed on as flags, so that an empty one means none.
+unexport SEED DRILL
+
+# $(call flag,NAME) is `--name VALUE` when NAME is set.
+flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench drill lint fmt clippy docs protos fresh clean packages bins
+
+help:
+	@echo 'make demo  [SEED=n] [DRILL=name]        a sale on a whole platform, end to end, and the verdict'
+	@echo 'make test  [FLOODGATE_SEED=n]           every test, on real servers'
+	@echo 'make bench                              every figure beside its budget'
+	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]  a fault in the middle of a sale; without a name, what there is'
+	@echo 'make lint                               format, lints, documentation, protos'
+	@echo 'make fresh                              demo and test on a new Debian, as root'
+	@echo 'make clean                              removes what was built'
+
+packages:
+	@sh deploy/local/packages.sh $(BUILT_WITH) $(RUN_WITH)
+
+bins: packages
+	$(CARGO) build --locked --release --workspace --bins
+
+demo: bins
+	$(TARGET)/release/floodgate-chaos demo $(call flag,SEED) $(call flag,DRILL)
+
+# Tests start the programs, so these are built with them, once, with the same features. Nothing is tried twice.
+test: packages
+	@$(CARGO) build --locked --workspace --bins --tests
+	@seed=$${FLOODGATE_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}; \
+	export FLOODGATE_SEED=$$seed PROPTEST_RNG_SEED=$$seed; \
+	echo "FLOODGATE_SEED=$$seed"; \
+	if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --locked --workspace; \
+	else \
+		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast -- --test-threads=2; \
+	fi || { echo "failed; the same again: make test FLOODGATE_SEED=$$seed" >&2; exit 1; }
+
+bench: bins
+	@sh deploy/local/packages.sh $(MEASURED_WITH)
+	$(TARGET)/release/floodgate-bench
+
+# With a seed every trial has one of its own, counted up from it.
+drill: bins
+	@trial=0; while [ $$trial -lt $(or $(TRIALS),1) ]; do \
+		seed=$(if $(SEED),"--seed $$(($(SEED) + trial))"); \
+		$(TARGET)/release/floodgate-chaos drill $(NAME) $$seed || exit; \
+		trial=$$((trial + 1)); \
+	done
+
+lint: fmt clippy docs protos
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy: packages
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+docs: packages
+	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+# buf comes from PATH, or into a folder of its own. Where it cannot be had, only CI insists on it.
+protos:
+	@buf=$$(command -v buf || echo $(TARGET)/buf/bin/buf); \
+	[ -x "$$buf" ] || { python3 -m venv $(TARGET)/buf && \
+		$(TARGET)/buf/bin/pip install -q --disable-pip-version-check buf-bin==$(BUF_VERSION); } || { \
+		echo "the protos were not linted: buf is missing; install it, or python3 with venv and pip" >&2; \
+		[ "$$CI" != true ]; exit; }; \
+	"$$buf" lint proto
+
+# Everything in it is made anew from the last commit.
+fresh:
+	@sh deploy/local/packages.sh debootstrap util-linux
+	sh deploy/fresh.sh
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,11 @@
+//! The ledger and the inventory on a real Postgres and a real Redis: every transition, every refusal, every repetition.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod holds;
+mod inventory;
+mod loads;
+mod model;
+mod settles;
+mod shares;
+#[path = "../support/stores.rs"]
+mod stores;

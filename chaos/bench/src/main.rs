@@ -1,0 +1,56 @@
+//! Measures Floodgate against its budgets, each beside the yardstick that it is compared with, in one run.
+//!
+//! A figure is a line `bench NAME VALUE UNIT (budget BUDGET) ok|short`, with how it was taken below it. Absolute figures
+//! drift with the machine; the ratios of one run are the facts. Nothing here is a test: a figure that falls short is
+//! printed, and the exit code is 0 when all were taken.
+
+mod bare;
+mod cpu;
+mod edge;
+mod figure;
+mod h2load;
+mod platform;
+mod sale;
+mod script;
+mod stock;
+
+use anyhow::Result;
+use clap::Parser;
+use std::net::SocketAddr;
+
+#[derive(Debug, Parser)]
+#[command(name = "floodgate-bench", version, about = "Measures Floodgate against its budgets")]
+struct Args {
+    /// Seconds that each figure is taken over
+    #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
+    seconds: u64,
+    /// Only figures whose group is named here: edge, stock, platform
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Serve the bare yardstick at this address and nothing else
+    #[arg(long, hide = true)]
+    bare: Option<SocketAddr>,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    if let Some(address) = args.bare {
+        return bare::serve(address);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(measure(&args))
+}
+
+async fn measure(args: &Args) -> Result<()> {
+    let wanted = |group: &str| args.only.is_empty() || args.only.iter().any(|only| only == group);
+    if wanted("edge") {
+        edge::measure(args.seconds).await?;
+    }
+    if wanted("stock") {
+        stock::measure(args.seconds).await?;
+    }
+    if wanted("platform") {
+        platform::measure(args.seconds).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,159 @@
+//! The whole platform on this machine: gRPC calls to a router, committed holds in Postgres.
+
+use crate::figure::{Budget, Figure};
+use crate::sale::{Cell, ORG};
+use crate::script;
+use anyhow::{Result, ensure};
+use futures_util::{TryStreamExt, stream};
+use proto::wire::admin::sale::Class;
+use proto::wire::storefront::storefront_service_client::StorefrontServiceClient;
+use proto::wire::storefront::{GetSaleStateRequest, JoinRequest, ReserveRequest};
+use rand::RngExt;
+use std::time::{Duration, Instant};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Request};
+
+const CONNECTIONS: usize = 8;
+const UNDER_WAY: usize = 768;
+/// Buyers a second of the figure's time, for having enough of them.
+const BUYERS_PER_S: u64 = 25_000;
+const STOCK: u32 = 10_000_000;
+
+type Client = StorefrontServiceClient<Channel>;
+
+struct Buyer {
+    token: MetadataValue<Ascii>,
+    ticket: String,
+}
+
+/// Takes the figures of the whole platform, between two runs of the yardstick.
+pub(crate) async fn measure(seconds: u64) -> Result<()> {
+    let before = script::rate().await?;
+    let cell = Cell::start(&[]).await?;
+    let settings = cell.settings().await?;
+    let router = cell.start_router("router", &["--sale-calls-per-s", "1000000"]).await?;
+    let sales = ["sreserve", "sboth"];
+    for sale in sales {
+        cell.open_sale(sale, STOCK, Class::Standard).await?;
+    }
+    let clients = connect(&router.url).await?;
+    let count = seconds * BUYERS_PER_S;
+
+    let mut buyers = make_buyers(&cell, "r", count);
+    each(&clients, &mut buyers, sales[0], Step::Open).await?;
+    each(&clients, &mut buyers, sales[0], Step::Join).await?;
+    let reserves = each(&clients, &mut buyers, sales[0], Step::Reserve).await?;
+    let mut buyers = make_buyers(&cell, "b", count);
+    each(&clients, &mut buyers, sales[1], Step::Open).await?;
+    let both = each(&clients, &mut buyers, sales[1], Step::JoinAndReserve).await?;
+
+    let pool = cell.postgres().await?;
+    let committed: i64 = sqlx::query_scalar(r#"select count(*) from "order""#).fetch_one(&pool).await?;
+    ensure!(committed.unsigned_abs() == 2 * count, "{} holds were acknowledged, {committed} are in Postgres", 2 * count);
+    drop(cell);
+    let after = script::rate().await?;
+    let bare = f64::midpoint(before, after);
+    let how = format!(
+        "over the bare script's {bare:.0}/s ({before:.0} before, {after:.0} after); {count} buyers, each with a token of its own that \
+         the router had seen, {CONNECTIONS} connections, {UNDER_WAY} calls under way, STANDARD sale, router and cell and load on this \
+         machine; {settings}; counted in Postgres"
+    );
+    for (name, rate, least) in
+        [("platform_reserve_vs_script", reserves, 0.5), ("platform_join_reserve_vs_script", both, 0.35)]
+    {
+        Figure {
+            name: name.into(),
+            value: rate / bare,
+            unit: "x",
+            budget: Budget::AtLeast(least),
+            how: format!("{rate:.0} committed holds/s {how}"),
+        }
+        .say();
+    }
+    Ok(())
+}
+
+async fn connect(url: &str) -> Result<Vec<Client>> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(Client::new(Endpoint::from_shared(url.to_owned())?.connect().await?));
+    }
+    Ok(clients)
+}
+
+fn make_buyers(cell: &Cell, prefix: &str, count: u64) -> Vec<Buyer> {
+    let buyer = |number| {
+        let token = format!("Bearer {}", cell.token(&format!("{prefix}{number}")));
+        Some(Buyer { token: token.parse().ok()?, ticket: String::new() })
+    };
+    (0..count).filter_map(buyer).collect()
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    /// Looks at the sale's page, as buyers do before it opens: from then on the router knows the token.
+    Open,
+    Join,
+    Reserve,
+    JoinAndReserve,
+}
+
+/// Lets every buyer take a step, `UNDER_WAY` at a time. Returns how many did a second.
+async fn each(clients: &[Client], buyers: &mut [Buyer], sale: &str, step: Step) -> Result<f64> {
+    let sale = format!("orgs/{ORG}/sales/{sale}");
+    let count = buyers.len();
+    let began = Instant::now();
+    stream::iter(buyers.iter_mut().enumerate().map(Ok))
+        .try_for_each_concurrent(UNDER_WAY, |(number, buyer)| {
+            let (mut client, sale) = (clients[number % CONNECTIONS].clone(), sale.clone());
+            async move {
+                match step {
+                    Step::Open => open(&mut client, buyer, sale).await,
+                    Step::Join => join(&mut client, buyer, sale).await,
+                    Step::Reserve => reserve(&mut client, buyer, sale).await,
+                    Step::JoinAndReserve => {
+                        join(&mut client, buyer, sale.clone()).await?;
+                        reserve(&mut client, buyer, sale).await
+                    }
+                }
+            }
+        })
+        .await?;
+    #[expect(clippy::cast_precision_loss, reason = "a count of buyers is far below 2^53")]
+    Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+fn signed<T>(buyer: &Buyer, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", buyer.token.clone());
+    request
+}
+
+async fn open(client: &mut Client, buyer: &Buyer, sale: String) -> Result<()> {
+    client.get_sale_state(signed(buyer, GetSaleStateRequest { sale })).await?;
+    Ok(())
+}
+
+async fn join(client: &mut Client, buyer: &mut Buyer, sale: String) -> Result<()> {
+    let ticket = client.join(signed(buyer, JoinRequest { sale })).await?.into_inner();
+    buyer.ticket = ticket.ticket;
+    Ok(())
+}
+
+async fn reserve(client: &mut Client, buyer: &Buyer, sale: String) -> Result<()> {
+    let mut id: [u8; 16] = rand::rng().random();
+    id[6] = id[6] & 15 | 64;
+    let hex = proto::id::hex(&id);
+    let request_id =
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    loop {
+        let ticket = buyer.ticket.clone();
+        let request = ReserveRequest { sale: sale.clone(), ticket, quantity: 1, request_id: request_id.clone() };
+        match client.reserve(signed(buyer, request)).await {
+            Ok(_) => return Ok(()),
+            Err(status) if status.code() == Code::Unavailable => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(status) => return Err(status.into()),
+        }
+    }
+}

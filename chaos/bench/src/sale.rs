@@ -1,0 +1,166 @@
+//! A cell to measure, without a control plane: what it would decide is written into etcd here.
+
+use crate::edge::plane;
+use anyhow::{Context, Result};
+use etcd_client::Client;
+use local::{Endpoint, Stack, StackOptions};
+use prost::Message;
+use proto::keys;
+use proto::ticket::TicketKey;
+use proto::token::{AUDIENCE, Claims, Role, sign};
+use proto::wire::admin::sale::Class;
+use proto::wire::cell::{
+    BucketPlan, CellRecord, KeyRecord, OrgRecord, SaleRecord, TicketKey as TicketSecret, sale_record::State,
+};
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use sqlx::PgPool;
+use std::time::Duration;
+
+pub(crate) const ORG: &str = "bench";
+const SECRET: [u8; 32] = [5; 32];
+const FAR_MS: u64 = 4_000_000_000_000;
+
+/// One cell with one process, and what it needs.
+pub(crate) struct Cell {
+    stack: Stack,
+    key: Ed25519KeyPair,
+    etcd: String,
+}
+
+impl Cell {
+    /// Starts stores and one cell process with further arguments.
+    pub(crate) async fn start(args: &[&str]) -> Result<Cell> {
+        let stack = Stack::new(StackOptions::default()).await?;
+        let (etcd, redis, postgres, provider) = tokio::try_join!(
+            stack.start_etcd(),
+            stack.start_redis("cell-1"),
+            stack.start_postgres("cell-1"),
+            stack.start_provider(),
+        )?;
+        let key = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).ok().context("no key")?;
+        let cell = Cell { stack, key, etcd: etcd.url.clone() };
+        cell.decide().await?;
+        let mut all: Vec<String> = [
+            ("--cell", "cell-1"),
+            ("--process", "p1"),
+            ("--etcd", &etcd.url),
+            ("--redis", &redis.url),
+            ("--postgres", &postgres.url),
+            ("--provider", &provider.url),
+        ]
+        .into_iter()
+        .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
+        .collect();
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        cell.stack.start_plane(&plane("cell-1/p1", "floodgate-cell", all)?).await?;
+        Ok(cell)
+    }
+
+    /// Starts a router with further arguments.
+    pub(crate) async fn start_router(&self, name: &str, args: &[&str]) -> Result<Endpoint> {
+        let mut all = vec!["--etcd".to_owned(), self.etcd.clone()];
+        all.extend(args.iter().map(|&arg| arg.to_owned()));
+        Ok(self.stack.start_plane(&plane(name, "floodgate-router", all)?).await?)
+    }
+
+    /// The servers.
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// A server's process.
+    pub(crate) fn pid(&self, name: &str) -> Result<u32> {
+        self.stack.pid(name).with_context(|| format!("{name} has ended"))
+    }
+
+    /// A buyer's token.
+    pub(crate) fn token(&self, buyer: &str) -> String {
+        let claims = Claims {
+            iss: format!("orgs/{ORG}"),
+            aud: AUDIENCE.into(),
+            sub: buyer.into(),
+            role: Role::Buyer,
+            exp: FAR_MS / 1_000,
+        };
+        sign(&self.key, "k1", &claims)
+    }
+
+    /// The key of this cell's tickets.
+    pub(crate) fn ticket_key() -> TicketKey {
+        TicketKey::new("t1", &SECRET)
+    }
+
+    /// The cell's Postgres.
+    pub(crate) async fn postgres(&self) -> Result<PgPool> {
+        Ok(PgPool::connect(&self.stack.endpoint("cell-1/postgres")?.url).await?)
+    }
+
+    /// Opens a sale with one bucket that always sells, and waits until the cell has accepted it.
+    pub(crate) async fn open_sale(&self, sale: &str, stock: u32, class: Class) -> Result<SaleRecord> {
+        let record = SaleRecord {
+            org: ORG.into(),
+            sale: sale.into(),
+            class: class.into(),
+            stock,
+            cap: 4,
+            price_minor: 1_000,
+            currency: "EUR".into(),
+            end_ms: FAR_MS,
+            hold_ttl_ms: 3_600_000,
+            admission_rate: 100_000,
+            keeping_ms: 3_600_000,
+            state: State::Warm.into(),
+            revision: 1,
+            buyer_key: vec![9; 32],
+            buckets: vec![BucketPlan { cell: "cell-1".into(), first_unit: 0, units: stock }],
+            update_ms: 1,
+            ..SaleRecord::default()
+        };
+        self.put(&format!("{}{sale}", keys::SALES), record.encode_to_vec()).await?;
+        let pool = self.postgres().await?;
+        for _ in 0..200 {
+            let kept: Option<i64> = sqlx::query_scalar(
+                "select b.epoch from bucket b join sale s using (org, sale) where s.id = $1 and b.epoch > 0",
+            )
+            .bind(sale)
+            .fetch_optional(&pool)
+            .await?;
+            if kept.is_some() {
+                return Ok(record);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::bail!("the cell does not keep {sale}")
+    }
+
+    /// fsync, synchronous_commit and full_page_writes as the server has them.
+    pub(crate) async fn settings(&self) -> Result<String> {
+        let pool = self.postgres().await?;
+        let row: (String, String, String) = sqlx::query_as(
+            "select current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes')",
+        )
+        .fetch_one(&pool)
+        .await?;
+        Ok(format!("fsync={} synchronous_commit={} full_page_writes={}", row.0, row.1, row.2))
+    }
+
+    async fn decide(&self) -> Result<()> {
+        let public = self.key.public_key().as_ref().to_vec();
+        let org = OrgRecord {
+            org: ORG.into(),
+            keys: vec![KeyRecord { kid: "k1".into(), ed25519: public }],
+            cells: vec!["cell-1".into()],
+            ..OrgRecord::default()
+        };
+        let secret = TicketSecret { kid: "t1".into(), secret: SECRET.to_vec() };
+        let cell = CellRecord { cell: "cell-1".into(), ticket_keys: vec![secret], create_ms: 1 };
+        self.put(&format!("{}{ORG}", keys::ORGS), org.encode_to_vec()).await?;
+        self.put(&format!("{}cell-1", keys::CELLS), cell.encode_to_vec()).await
+    }
+
+    async fn put(&self, key: &str, value: Vec<u8>) -> Result<()> {
+        let mut client = Client::connect([&self.etcd], None).await?;
+        client.put(key, value, None).await?;
+        Ok(())
+    }
+}
