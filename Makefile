@@ -18,13 +18,13 @@ flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
 .PHONY: help demo test bench drill lint fmt clippy docs protos fresh clean packages bins
 
 help:
-	@echo 'make demo  [SEED=n] [DRILL=name]        a sale on a whole platform, end to end, and the verdict'
-	@echo 'make test  [FLOODGATE_SEED=n]           every test, on real servers'
-	@echo 'make bench                              every figure beside its budget'
-	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]  a fault in the middle of a sale; without a name, what there is'
-	@echo 'make lint                               format, lints, documentation, protos'
-	@echo 'make fresh                              demo and test on a new Debian, as root'
-	@echo 'make clean                              removes what was built'
+	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
+	@echo 'make test  [FLOODGATE_SEED=n]                 every test, on real servers'
+	@echo 'make bench                                    every figure beside its budget'
+	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    a fault in the middle of a sale; without a name, what there is'
+	@echo 'make lint                                     format, lints, documentation, protos'
+	@echo 'make fresh                                    demo and test on a new Debian, as root'
+	@echo 'make clean                                    removes what was built'
 
 packages:
 	@sh deploy/local/packages.sh $(BUILT_WITH) $(RUN_WITH)
@@ -73,9 +73,10 @@ docs: packages
 # buf comes from PATH, or into a folder of its own. Where it cannot be had, only CI insists on it.
 protos:
 	@buf=$$(command -v buf || echo $(TARGET)/buf/bin/buf); \
-	[ -x "$$buf" ] || { python3 -m venv $(TARGET)/buf && \
+	[ -x "$$buf" ] || { sh deploy/local/packages.sh python3 python3-venv && \
+		python3 -m venv $(TARGET)/buf && \
 		$(TARGET)/buf/bin/pip install -q --disable-pip-version-check buf-bin==$(BUF_VERSION); } || { \
-		echo "the protos were not linted: buf is missing; install it, or python3 with venv and pip" >&2; \
+		echo 'the protos were not linted: buf is missing, and could not be installed' >&2; \
 		[ "$$CI" != true ]; exit; }; \
 	"$$buf" lint proto
 

@@ -26,7 +26,7 @@ passed_on='http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY
     CI SEED DRILL FLOODGATE_SEED TERM'
 
 main() {
-    [ "$(id -u)" = 0 ] || exec sudo -n -E sh "$0" "$@"
+    [ "$(id -u)" = 0 ] || exec sudo -n -E env PATH="$PATH" sh "$0" "$@"
     repository=$(git -C "$(dirname "$0")" rev-parse --show-toplevel)
     [ -z "$(git -C "$repository" status --porcelain)" ] || say 'what is not committed is not tried'
 

@@ -90,7 +90,7 @@ begin
 end $$;
 
 -- Moves orders on: p_kinds[i] (floodgate.events.v1.LedgerEntry.Kind) happens to order p_orders[i]. p_units[j] with
--- p_unit_orders[j] name the units that orders p_orders hold, whose number p_quantities[i] must agree.
+-- p_unit_orders[j] name the units that become free: exactly those that the orders hold.
 --   3 EXPIRED    HELD, or PAYING or REVIEW in this attempt, once its time is over; its units are free
 --   4 CANCELLED  HELD; its units are free
 --   5 PAYING     HELD, while its time lasts; the next attempt and the provider's intent are written down
@@ -156,7 +156,7 @@ begin
     into v_paid, v_moved
     from unnest(p_orders, p_kinds) as e (id, kind)
     join "order" o on o.org = p_org and o.sale = p_sale and o.id = e.id;
-    if v_moved <> 0 then
+    if v_moved <> 0 or v_freed <> cardinality(p_units) then
         raise exception 'the units named are not those that the orders hold' using errcode = 'FG003';
     end if;
 

@@ -34,8 +34,12 @@ const MEGA_ORG: &str = "mega";
 /// The neighbour's units, more than anybody buys during a run.
 const NEIGHBOUR_STOCK: u32 = 100_000;
 
-/// Between the moment when all is ready and the mega-sale's start: tokens are signed meanwhile.
-const HEAD_START: Duration = Duration::from_secs(6);
+/// An admitted ticket is kept so long: a little longer than anybody in line is told to wait before asking again.
+const KEEPING_TIME: Duration = Duration::from_secs(12);
+
+/// Connections of all buyers of a sale: a router lets 256 calls at a time through on each.
+const CROWD_CONNECTIONS: usize = 32;
+const NEIGHBOUR_CONNECTIONS: usize = 2;
 
 /// Both sales last longer than any run; the buckets are judged while they are loaded.
 const SALE_LASTS: Duration = Duration::from_secs(600);
@@ -63,6 +67,8 @@ pub struct DemoPlan {
     pub cap: u32,
     /// Its buyers.
     pub buyers: u32,
+    /// The mega-sale starts so long after everything else is ready; tokens are signed meanwhile.
+    pub head_start: Duration,
     /// They arrive within this time.
     pub arrive_within: Duration,
     /// Tickets admitted a second.
@@ -86,6 +92,7 @@ impl DemoPlan {
             stock: 1_000,
             cap: 2,
             buyers: 20_000,
+            head_start: Duration::from_secs(6),
             arrive_within: Duration::from_secs(2),
             admission_rate: 500,
             hold_ttl: Duration::from_secs(6),
@@ -229,19 +236,21 @@ async fn stage(demo: &DemoPlan, plan: &Plan, scene: &Scene<'_>) -> Result<Staged
         stock: NEIGHBOUR_STOCK,
         cap: 1,
         hold_ttl: demo.hold_ttl,
+        keeping_time: KEEPING_TIME,
         admission_rate: demo.admission_rate,
         starts_in: Duration::ZERO,
         lasts: SALE_LASTS,
     };
     let (neighbour, everyday) = scene.neighbour(neighbour_key, &cells, &everyday).await?;
-    let start = Instant::now() + HEAD_START;
+    let start = Instant::now() + demo.head_start;
     let terms = SaleTerms {
         class: Class::Flash,
         stock: demo.stock,
         cap: demo.cap,
         hold_ttl: demo.hold_ttl,
+        keeping_time: KEEPING_TIME,
         admission_rate: demo.admission_rate,
-        starts_in: HEAD_START,
+        starts_in: demo.head_start,
         lasts: SALE_LASTS,
     };
     let sale = scene.sale(MEGA_ORG, &mega, &terms).await?;
@@ -263,7 +272,10 @@ fn crowds(plan: &Plan, staged: &Staged, expires_s: u64) -> Result<Vec<Crowd>, Sc
             follows,
         })
     };
-    Ok(vec![crowd(0, &plan.crowd, 14, false)?, crowd(1, &plan.neighbours, 2, true)?])
+    Ok(vec![
+        crowd(0, &plan.crowd, CROWD_CONNECTIONS, false)?,
+        crowd(1, &plan.neighbours, NEIGHBOUR_CONNECTIONS, true)?,
+    ])
 }
 
 fn routers(platform: &Platform) -> Result<Vec<String>, LocalError> {

@@ -267,7 +267,7 @@ fn left(verdict: &Verdict) -> u64 {
 }
 
 fn draw_drill(out: &mut impl Write, drill: &DrillReport) -> io::Result<()> {
-    writeln!(out, "\ndrill {}: {}", drill.name, drill.hypothesis)?;
+    writeln!(out, "\ndrill {}\n  believed: {}", drill.name, drill.hypothesis)?;
     for finding in &drill.findings {
         writeln!(out, "  {finding}")?;
     }
@@ -275,7 +275,7 @@ fn draw_drill(out: &mut impl Write, drill: &DrillReport) -> io::Result<()> {
         writeln!(out, "  against it: {against}")?;
     }
     if drill.against.is_empty() && drill.void.is_empty() {
-        writeln!(out, "  nothing speaks against it")?;
+        writeln!(out, "  nothing speaks against that")?;
     }
     Ok(())
 }

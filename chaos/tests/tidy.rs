@@ -16,18 +16,15 @@ use repo::{File, files};
 const LINES_MAX: usize = 400;
 
 /// Longer files, each with the reason why it is one thing.
-const LONGER: &[(&str, &str)] = &[
-    ("chaos/tests/judge/damage.rs", "one table: each damage with the promises that it breaks"),
-    ("chaos/tests/judge/finished.rs", "one story: a finished sale, as every ledger tells it"),
-];
+const LONGER: &[(&str, &str)] = &[];
 
 /// What says that something was left open. Put together here, so that this file does not say it.
 const LEFT_OPEN: &[&str] =
     &[concat!("FIX", "ME"), concat!("TO", "DO"), concat!("X", "XX"), concat!("HA", "CK")];
 
-/// What is a matter of how the project was made, and not of what it is.
+/// What is a matter of how a project is made, and not of what it is.
 const FOREIGN: &[&str] =
-    &[concat!("A", "I"), concat!("L", "LM"), concat!("age", "nt"), concat!("sub", "agent")];
+    &[concat!("A", "I"), concat!("L", "LM"), concat!("age", "nt"), concat!("help", "er")];
 
 /// Fails with every offender at once.
 fn assert_none(offenders: &[String], rule: &str) {
@@ -93,7 +90,11 @@ fn nothing_is_left_open() {
     let stubs = [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("#[ig", "nore")];
     let mut open = Vec::new();
     for (file, number, line) in repo::lines() {
-        let marked = LEFT_OPEN.iter().any(|mark| repo::has_word(line, mark));
+        // In a string, such a word may be data.
+        let comment = ["//", "#", "--"].iter().filter_map(|begin| line.find(begin)).min();
+        let remark = if file.extension() == "md" { Some(0) } else { comment };
+        let marked =
+            remark.is_some_and(|at| LEFT_OPEN.iter().any(|mark| repo::has_word(&line[at..], mark)));
         let stub = file.extension() == "rs" && stubs.iter().any(|stub| line.contains(stub));
         if marked || stub {
             open.push(format!("{}:{number}: {}", file.path, line.trim()));

@@ -9,7 +9,7 @@
 # came to the machine. Services of the new packages are neither started nor enabled.
 set -eu
 
-# The whole list: what Floodgate is built, run and measured with, and the file each package is wanted for.
+# The whole list: what Floodgate is built, run, tested and measured with, and the file each package is wanted for.
 wanted_for() {
     case "$1" in
     protobuf-compiler) echo protoc ;;
@@ -23,6 +23,8 @@ wanted_for() {
     haproxy) echo haproxy ;;
     nghttp2-client) echo h2load ;;
     debootstrap) echo debootstrap ;;
+    python3) echo python3 ;;
+    python3-venv) echo '/usr/lib/python3*/ensurepip/__init__.py' ;;
     *)
         echo "packages.sh: $1 is not on the list of packages Floodgate uses" >&2
         exit 64

@@ -46,9 +46,8 @@ impl Quota {
     }
 
     fn take_at(&self, hash: u64, now_us: u64) -> Result<(), Fault> {
-        let mut shard = self.shards[(hash % SHARDS as u64) as usize]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
+        let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
         if shard.len() >= BUYERS_REMEMBERED_MAX / SHARDS && !shard.contains_key(&hash) {
             shard.retain(|_, used_us| *used_us > now_us);
             if shard.len() >= BUYERS_REMEMBERED_MAX / SHARDS {

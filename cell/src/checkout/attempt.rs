@@ -52,11 +52,7 @@ pub(super) async fn pay(
 }
 
 /// Finds out what became of an order that is PAYING.
-pub(super) async fn resume(
-    keeper: Arc<Keeper>,
-    of: Of,
-    tell: watch::Sender<Option<AttemptEnd>>,
-) {
+pub(super) async fn resume(keeper: Arc<Keeper>, of: Of, tell: watch::Sender<Option<AttemptEnd>>) {
     let end = try_to_resume(&keeper, of).await;
     finish(&keeper, of, end, &tell);
 }
@@ -120,7 +116,17 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
             settle(keeper, &bill, &intent.id, Outcome::Captured).await
         }
         Err(ProviderError::Declined) => settle(keeper, &bill, &intent, Outcome::Declined).await,
-        Ok(_) | Err(ProviderError::Refused(_) | ProviderError::Unknown(_)) => {
+        // No word on the money, so that is looked for. Where nothing was charged, it is the card that will not do.
+        Err(ProviderError::Refused(why)) => {
+            tracing::info!(%order, why, "the provider refuses a card");
+            match settle_unknown(keeper, bill, &intent, seat).await {
+                Some(Err(busy)) if busy.reason == Reason::PaymentBusy => {
+                    Some(Err(Reason::CardDeclined.into()))
+                }
+                end => end,
+            }
+        }
+        Ok(_) | Err(ProviderError::Unknown(_)) => {
             keeper.ports.metrics.unknown_outcome();
             tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)).await;
             settle_unknown(keeper, bill, &intent, seat).await
@@ -247,12 +253,7 @@ fn shown(bill: &Bill, state: State) -> Order {
 }
 
 /// The attempt is over: others may begin, and whoever waits is told.
-fn finish(
-    keeper: &Keeper,
-    (order, epoch): Of,
-    end: End,
-    tell: &watch::Sender<Option<AttemptEnd>>,
-) {
+fn finish(keeper: &Keeper, (order, epoch): Of, end: End, tell: &watch::Sender<Option<AttemptEnd>>) {
     {
         let mut book = keeper.book();
         if book.epoch == epoch

@@ -25,10 +25,7 @@ pub(crate) enum MoveAsked {
 impl MoveAsked {
     /// A move that holds under `epoch` alone, and what comes of it: the receiver fails when that epoch ends first. The
     /// next one then finds in the ledger what there is to do.
-    pub(crate) fn new(
-        step: Move,
-        epoch: i64,
-    ) -> (MoveAsked, oneshot::Receiver<Result<(), Fault>>) {
+    pub(crate) fn new(step: Move, epoch: i64) -> (MoveAsked, oneshot::Receiver<Result<(), Fault>>) {
         let (reply, moved) = oneshot::channel();
         (MoveAsked::Move { step, epoch, reply }, moved)
     }
@@ -77,10 +74,7 @@ pub(super) async fn serve(
 
 /// A batch in which every order stands once; a second move of an order waits for the next one. What an earlier epoch
 /// asked for is dropped.
-fn next_batch(
-    waiting: &mut VecDeque<MoveAsked>,
-    now: i64,
-) -> (Vec<(Move, Reply)>, Vec<Settled>) {
+fn next_batch(waiting: &mut VecDeque<MoveAsked>, now: i64) -> (Vec<(Move, Reply)>, Vec<Settled>) {
     let (mut steps, mut undone, mut again) = (Vec::new(), Vec::new(), VecDeque::new());
     let mut orders = HashSet::new();
     for asked in waiting.drain(..) {

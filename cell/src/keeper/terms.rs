@@ -62,9 +62,11 @@ impl SaleTerms {
 
     /// How fast the gate may move.
     pub(crate) fn pace(&self) -> Pace {
+        // A line that is slower than a ticket in that time must be able to save up for a whole one.
+        let ticket_us = 1_000_000_000_u64.div_ceil(self.per_1000_s);
         Pace {
             per_1000_s: self.per_1000_s,
-            burst_us: ADMISSION_BURST_MS.cast_signed() * 1_000,
+            burst_us: ticket_us.max(ADMISSION_BURST_MS * 1_000).cast_signed(),
             keeping_us: i64::from(self.record.keeping_ms) * 1_000,
             always_open: self.is_standard(),
         }

@@ -1,10 +1,14 @@
 //! The ledger and the inventory on a real Postgres and a real Redis: every transition, every refusal, every repetition.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
+#[path = "../support/chain.rs"]
+mod chain;
 mod holds;
 mod inventory;
 mod loads;
 mod model;
+#[path = "../support/sale.rs"]
+mod sale;
 mod settles;
 mod shares;
 #[path = "../support/stores.rs"]

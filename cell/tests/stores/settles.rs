@@ -69,7 +69,8 @@ async fn an_order_moves_only_as_its_state_its_time_and_its_attempt_allow() {
         }
     }
     let (_, granted, live, paid) = stores.counts(bucket.bucket).await;
-    let units: i64 = sqlx::query_scalar("select count(*) from unit").fetch_one(&stores.pool).await.unwrap();
+    let units: i64 =
+        sqlx::query_scalar("select count(*) from unit").fetch_one(&stores.pool).await.unwrap();
     assert_eq!((granted, i64::from(live + paid)), (1_000, units), "INV-2");
     stores.ledger(bucket.bucket).await;
 }
@@ -122,7 +123,10 @@ async fn a_batch_moves_all_or_none_and_only_once() {
         ("a unit too few", vec![cancel(1), Move { units: vec![], ..cancel(2) }]),
         ("a unit too many", vec![Move { units: vec![100, 101], ..cancel(1) }]),
         ("somebody else's unit", vec![Move { units: vec![102], ..cancel(2) }]),
-        ("units swapped", vec![Move { units: vec![101], ..cancel(1) }, Move { units: vec![100], ..cancel(2) }]),
+        (
+            "units swapped",
+            vec![Move { units: vec![101], ..cancel(1) }, Move { units: vec![100], ..cancel(2) }],
+        ),
         ("a move of no kind", vec![Move { kind: Kind::Granted, ..cancel(1) }]),
     ];
     for (what, moves) in rows {
@@ -192,11 +196,7 @@ fn step(subject: &Subject, kind: Kind, attempt: u32, intent: Option<String>) -> 
     Move { attempt, intent, ..Move::plain(subject.order, kind, units) }
 }
 
-async fn settle(
-    stores: &Stores,
-    bucket: &mut Bucket,
-    moves: &[Move],
-) -> Result<i64, LedgerError> {
+async fn settle(stores: &Stores, bucket: &mut Bucket, moves: &[Move]) -> Result<i64, LedgerError> {
     let of = (bucket.epoch, bucket.settle_batch + 1);
     let at_us = settle_as(&stores.pool, bucket.bucket, of, moves).await?;
     bucket.settle_batch += 1;
@@ -213,12 +213,14 @@ async fn settle_as(
 }
 
 async fn set_deadline(pool: &PgPool, bucket: &Bucket, order: OrderId) {
-    sqlx::query(r#"update "order" set deadline = now() - interval '1 second' where sale = $1 and id = $2"#)
-        .bind(bucket.sale)
-        .bind(Uuid::from_bytes(order.0))
-        .execute(pool)
-        .await
-        .unwrap();
+    sqlx::query(
+        r#"update "order" set deadline = now() - interval '1 second' where sale = $1 and id = $2"#,
+    )
+    .bind(bucket.sale)
+    .bind(Uuid::from_bytes(order.0))
+    .execute(pool)
+    .await
+    .unwrap();
 }
 
 async fn look(pool: &PgPool, order: OrderId) -> (State, Option<String>, i64) {

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use floodgate_cell::inventory::{BucketKeys, Inventory, LoadPlan, load};
 use floodgate_cell::ledger::{self, BucketRef, Hold, HoldBatch, LedgerError, Loaded, Share};
 use local::{Stack, StackOptions};
-use prost::Message;
 use proto::id::{BuyerKey, OrderId};
-use proto::merkle;
-use proto::wire::admin::sale::Class;
-use proto::wire::cell::{BucketPlan, SaleRecord, sale_record};
-use proto::wire::events::{LedgerBatch, LedgerEntry};
+use proto::wire::cell::SaleRecord;
+use proto::wire::events::LedgerEntry;
 use sqlx::{PgPool, Row};
+
+use crate::chain::checked_ledger;
+pub(crate) use crate::sale::{FIRST_UNIT, record};
 
 /// The process that takes buckets over here.
 pub(crate) const KEEPER: &str = "p1";
-/// The first unit number of every bucket here.
-pub(crate) const FIRST_UNIT: u32 = 100;
 
 /// A running Redis and Postgres with the cell's schema.
 pub(crate) struct Stores {
@@ -82,7 +80,11 @@ impl Stores {
 
     /// Everything in the bucket's ledger, after its chain was checked.
     pub(crate) async fn ledger(&self, bucket: BucketRef) -> Vec<LedgerEntry> {
-        checked_ledger(&self.pool, bucket).await.into_iter().flat_map(|row| row.entries).collect()
+        checked_ledger(&self.pool, bucket)
+            .await
+            .into_iter()
+            .flat_map(|(_, entries)| entries)
+            .collect()
     }
 }
 
@@ -98,11 +100,7 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     /// Commits holds as the next batch, which counts when it was applied.
-    pub(crate) async fn hold(
-        &mut self,
-        pool: &PgPool,
-        holds: &[Hold],
-    ) -> Result<i64, LedgerError> {
+    pub(crate) async fn hold(&mut self, pool: &PgPool, holds: &[Hold]) -> Result<i64, LedgerError> {
         let at_us = self.hold_as(pool, (self.epoch, self.hold_batch + 1), holds).await?;
         self.hold_batch += 1;
         Ok(at_us)
@@ -129,77 +127,6 @@ pub(crate) struct InRedis {
     pub(crate) keys: BucketKeys,
     pub(crate) epoch: i64,
     pub(crate) free: u32,
-}
-
-/// A row of the ledger.
-pub(crate) struct LedgerRow {
-    pub(crate) epoch: i64,
-    pub(crate) entries: Vec<LedgerEntry>,
-}
-
-/// Reads a bucket's ledger and checks everything that can be checked about rows: no gap, no older epoch after a newer
-/// one (INV-8), time that does not go back, roots, and the chain of hashes up to the bucket's head.
-pub(crate) async fn checked_ledger(pool: &PgPool, bucket: BucketRef) -> Vec<LedgerRow> {
-    let rows = sqlx::query(
-        "select l.seq, l.epoch, l.at_us, l.entries, l.root, l.hash, b.head, b.seq
-         from bucket b join ledger l on (l.org, l.sale, l.bucket) = (b.org, b.sale, b.bucket)
-         where b.org = $1 and b.sale = $2 and b.bucket = $3 order by l.seq",
-    );
-    let rows = rows.bind(bucket.org).bind(bucket.sale).bind(bucket.bucket);
-    let rows = rows.fetch_all(pool).await.unwrap();
-    let mut hash = merkle::GENESIS;
-    let (mut epoch, mut at_us) = (0, 0);
-    let mut read = Vec::new();
-    for (number, row) in (1_i64..).zip(&rows) {
-        let (seq, row_epoch, row_at_us): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        assert_eq!(seq, number, "a gap in the ledger");
-        assert!(row_epoch >= epoch, "INV-8: epoch {row_epoch} follows {epoch} at {seq}");
-        assert!(row_at_us >= at_us, "time went back at {seq}");
-        (epoch, at_us) = (row_epoch, row_at_us);
-        let batch = LedgerBatch::decode(row.get::<&[u8], _>(3)).unwrap();
-        let leaves: Vec<_> =
-            batch.entries.iter().map(|entry| merkle::leaf(&entry.encode_to_vec())).collect();
-        let root = merkle::root(&leaves);
-        assert_eq!(row.get::<&[u8], _>(4), root, "the root of row {seq}");
-        hash = merkle::chain(
-            &hash,
-            seq.cast_unsigned(),
-            epoch.cast_unsigned(),
-            at_us.cast_unsigned(),
-            &root,
-        );
-        assert_eq!(row.get::<&[u8], _>(5), hash, "the hash of row {seq}");
-        read.push(LedgerRow { epoch, entries: batch.entries });
-    }
-    if let Some(last) = rows.last() {
-        assert_eq!(last.get::<&[u8], _>(6), hash, "the head is the last row's hash");
-        assert_eq!(last.get::<i64, _>(7), i64::try_from(rows.len()).unwrap());
-    }
-    read
-}
-
-/// A sale that has opened long ago and goes on for long, with one bucket in `cell-1`.
-pub(crate) fn record(sale: &str, units: u32, cap: u32) -> SaleRecord {
-    SaleRecord {
-        org: "acme".into(),
-        sale: sale.into(),
-        class: Class::Flash.into(),
-        stock: units,
-        cap,
-        price_minor: 1_999,
-        currency: "EUR".into(),
-        start_ms: 1_000,
-        end_ms: 32_503_680_000_000,
-        hold_ttl_ms: 600_000,
-        admission_rate: 100_000,
-        keeping_ms: 60_000,
-        state: sale_record::State::Warm.into(),
-        revision: 1,
-        buyer_key: vec![7; 32].into(),
-        buckets: vec![BucketPlan { cell: "cell-1".into(), first_unit: FIRST_UNIT, units }],
-        update_ms: 1,
-        ..SaleRecord::default()
-    }
 }
 
 /// Buyer number `n`.

@@ -10,7 +10,10 @@ struct Echo;
 
 #[tonic::async_trait]
 impl ProbeService for Echo {
-    async fn probe(&self, request: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
+    async fn probe(
+        &self,
+        request: Request<ProbeRequest>,
+    ) -> Result<Response<ProbeResponse>, Status> {
         Ok(Response::new(ProbeResponse { payload: request.into_inner().payload }))
     }
 }

@@ -8,8 +8,8 @@ use crate::sale::Cell;
 use anyhow::{Context, Result, ensure};
 use local::{PlaneBinaries, PlaneSpec};
 use prost::Message;
-use proto::wire::fleet::probe_service_client::ProbeServiceClient;
 use proto::wire::fleet::ProbeRequest;
+use proto::wire::fleet::probe_service_client::ProbeServiceClient;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -56,21 +56,49 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
             async move { us_per_call(address, &body, shape, seconds, token.as_deref(), &pids).await }
         };
         let direct = load(bare.address, None, vec![bare.pid()?]).await?;
-        let ours = load(open.address, None, vec![cell.pid("router")?, cell.pid("cell-1/p1")?]).await?;
+        let ours =
+            load(open.address, None, vec![cell.pid("router")?, cell.pid("cell-1/p1")?]).await?;
         let proxied = load(haproxy.address, None, vec![haproxy.pid()?, bare.pid()?]).await?;
         say(format!("edge_bare_us_{shape}"), direct, "us/call", Budget::None, how.clone());
         if shape.streams > 1 && direct > VOID_ABOVE_US {
-            say("edge_void".into(), direct, "us/call", Budget::AtMost(VOID_ABOVE_US), "the bare server is too slow: the machine is busy".into());
+            say(
+                "edge_void".into(),
+                direct,
+                "us/call",
+                Budget::AtMost(VOID_ABOVE_US),
+                "the bare server is too slow: the machine is busy".into(),
+            );
         }
-        say(format!("edge_cpu_vs_bare_{shape}"), ours / direct, "x", Budget::AtMost(direct_most),
-            format!("router and cell {ours:.2} us a call, layers off, over the bare server's {direct:.2}; {how}"));
-        say(format!("edge_cpu_vs_haproxy_{shape}"), ours / proxied, "x", Budget::AtMost(haproxy_most),
-            format!("router and cell {ours:.2} us a call over HAProxy h2 to h2 and a bare server {proxied:.2}; {how}"));
+        say(
+            format!("edge_cpu_vs_bare_{shape}"),
+            ours / direct,
+            "x",
+            Budget::AtMost(direct_most),
+            format!(
+                "router and cell {ours:.2} us a call, layers off, over the bare server's {direct:.2}; {how}"
+            ),
+        );
+        say(
+            format!("edge_cpu_vs_haproxy_{shape}"),
+            ours / proxied,
+            "x",
+            Budget::AtMost(haproxy_most),
+            format!(
+                "router and cell {ours:.2} us a call over HAProxy h2 to h2 and a bare server {proxied:.2}; {how}"
+            ),
+        );
         if shape.streams > 1 {
             let pids = vec![cell.pid("router-2")?, cell.pid("cell-1/p1")?];
             let layers = load(layered.address, Some(token.clone()), pids).await?;
-            say(format!("edge_layers_cpu_vs_bare_{shape}"), layers / direct, "x", Budget::AtMost(ALL_LAYERS),
-                format!("router and cell {layers:.2} us a call, token remembered, quotas counted, over {direct:.2}; {how}"));
+            say(
+                format!("edge_layers_cpu_vs_bare_{shape}"),
+                layers / direct,
+                "x",
+                Budget::AtMost(ALL_LAYERS),
+                format!(
+                    "router and cell {layers:.2} us a call, token remembered, quotas counted, over {direct:.2}; {how}"
+                ),
+            );
         }
     }
     Ok(())
@@ -106,7 +134,8 @@ async fn us_per_call(
 }
 
 fn request_body(folder: &Path) -> Result<PathBuf> {
-    let mut request = ProbeRequest { cell: String::new(), payload: vec![7; REQUEST_BYTES - 3].into() };
+    let mut request =
+        ProbeRequest { cell: String::new(), payload: vec![7; REQUEST_BYTES - 3].into() };
     while request.encoded_len() > REQUEST_BYTES {
         request.payload = request.payload.slice(1..);
     }
@@ -124,7 +153,8 @@ async fn check(url: &str, token: Option<&str>) -> Result<()> {
     let mut client = ProbeServiceClient::new(channel);
     let payload: prost::bytes::Bytes = vec![1; 9].into();
     for _ in 0..50 {
-        let mut request = tonic::Request::new(ProbeRequest { cell: String::new(), payload: payload.clone() });
+        let mut request =
+            tonic::Request::new(ProbeRequest { cell: String::new(), payload: payload.clone() });
         if let Some(token) = token {
             request.metadata_mut().insert("authorization", format!("Bearer {token}").parse()?);
         }

@@ -34,8 +34,12 @@ impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Figure { name, value, unit, budget, how } = self;
         let (asked, verdict) = match budget {
-            Budget::AtMost(most) => (format!("<= {most}"), if value <= most { "ok" } else { "short" }),
-            Budget::AtLeast(least) => (format!(">= {least}"), if value >= least { "ok" } else { "short" }),
+            Budget::AtMost(most) => {
+                (format!("<= {most}"), if value <= most { "ok" } else { "short" })
+            }
+            Budget::AtLeast(least) => {
+                (format!(">= {least}"), if value >= least { "ok" } else { "short" })
+            }
             Budget::None => ("none".to_owned(), "ok"),
         };
         write!(f, "bench {name} {value:.2} {unit} (budget {asked}) {verdict}\n    how: {how}")

@@ -37,12 +37,17 @@ pub(crate) async fn run(
     if let Some(token) = token {
         command.args(["-H", &format!("authorization: Bearer {token}")]);
     }
-    let output = tokio::time::timeout(Duration::from_secs(seconds + 60), command.arg(url).output()).await??;
+    let output = tokio::time::timeout(Duration::from_secs(seconds + 60), command.arg(url).output())
+        .await??;
     let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find(|line| line.starts_with("requests:")).context("h2load printed no result")?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("requests:"))
+        .context("h2load printed no result")?;
     // requests: 1000 total, 1000 started, 1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout
     let number = |word: &str| -> Option<u64> {
-        let part = line.trim_start_matches("requests:").split(',').find(|part| part.contains(word))?;
+        let part =
+            line.trim_start_matches("requests:").split(',').find(|part| part.contains(word))?;
         part.split_whitespace().next()?.parse().ok()
     };
     let (succeeded, failed) = (number("succeeded").unwrap_or(0), number("failed").unwrap_or(0));

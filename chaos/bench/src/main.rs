@@ -37,7 +37,8 @@ fn main() -> Result<()> {
     if let Some(address) = args.bare {
         return bare::serve(address);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(measure(&args))
 }
 

@@ -49,8 +49,13 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let both = each(&clients, &mut buyers, sales[1], Step::JoinAndReserve).await?;
 
     let pool = cell.postgres().await?;
-    let committed: i64 = sqlx::query_scalar(r#"select count(*) from "order""#).fetch_one(&pool).await?;
-    ensure!(committed.unsigned_abs() == 2 * count, "{} holds were acknowledged, {committed} are in Postgres", 2 * count);
+    let committed: i64 =
+        sqlx::query_scalar(r#"select count(*) from "order""#).fetch_one(&pool).await?;
+    ensure!(
+        committed.unsigned_abs() == 2 * count,
+        "{} holds were acknowledged, {committed} are in Postgres",
+        2 * count
+    );
     drop(cell);
     let after = script::rate().await?;
     let bare = f64::midpoint(before, after);
@@ -59,9 +64,10 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
          the router had seen, {CONNECTIONS} connections, {UNDER_WAY} calls under way, STANDARD sale, router and cell and load on this \
          machine; {settings}; counted in Postgres"
     );
-    for (name, rate, least) in
-        [("platform_reserve_vs_script", reserves, 0.5), ("platform_join_reserve_vs_script", both, 0.35)]
-    {
+    for (name, rate, least) in [
+        ("platform_reserve_vs_script", reserves, 0.5),
+        ("platform_join_reserve_vs_script", both, 0.35),
+    ] {
         Figure {
             name: name.into(),
             value: rate / bare,
@@ -149,10 +155,17 @@ async fn reserve(client: &mut Client, buyer: &Buyer, sale: String) -> Result<()>
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     loop {
         let ticket = buyer.ticket.clone();
-        let request = ReserveRequest { sale: sale.clone(), ticket, quantity: 1, request_id: request_id.clone() };
+        let request = ReserveRequest {
+            sale: sale.clone(),
+            ticket,
+            quantity: 1,
+            request_id: request_id.clone(),
+        };
         match client.reserve(signed(buyer, request)).await {
             Ok(_) => return Ok(()),
-            Err(status) if status.code() == Code::Unavailable => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(status) if status.code() == Code::Unavailable => {
+                tokio::time::sleep(Duration::from_millis(100)).await
+            }
             Err(status) => return Err(status.into()),
         }
     }

@@ -10,7 +10,8 @@ use proto::ticket::TicketKey;
 use proto::token::{AUDIENCE, Claims, Role, sign};
 use proto::wire::admin::sale::Class;
 use proto::wire::cell::{
-    BucketPlan, CellRecord, KeyRecord, OrgRecord, SaleRecord, TicketKey as TicketSecret, sale_record::State,
+    BucketPlan, CellRecord, KeyRecord, OrgRecord, SaleRecord, TicketKey as TicketSecret,
+    sale_record::State,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use sqlx::PgPool;
@@ -96,7 +97,12 @@ impl Cell {
     }
 
     /// Opens a sale with one bucket that always sells, and waits until the cell has accepted it.
-    pub(crate) async fn open_sale(&self, sale: &str, stock: u32, class: Class) -> Result<SaleRecord> {
+    pub(crate) async fn open_sale(
+        &self,
+        sale: &str,
+        stock: u32,
+        class: Class,
+    ) -> Result<SaleRecord> {
         let record = SaleRecord {
             org: ORG.into(),
             sale: sale.into(),

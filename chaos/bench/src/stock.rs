@@ -92,8 +92,12 @@ async fn holds(seconds: u64) -> Result<(f64, String)> {
             return Err(error);
         }
     }
-    let committed: i64 = sqlx::query_scalar(r#"select count(*) from "order""#).fetch_one(&pool).await?;
-    ensure!(committed.unsigned_abs() >= to, "{to} holds were acknowledged, {committed} are in Postgres");
+    let committed: i64 =
+        sqlx::query_scalar(r#"select count(*) from "order""#).fetch_one(&pool).await?;
+    ensure!(
+        committed.unsigned_abs() >= to,
+        "{to} holds were acknowledged, {committed} are in Postgres"
+    );
     #[expect(clippy::cast_precision_loss, reason = "a count of calls is far below 2^53")]
     let rate = (to - from) as f64 / took.as_secs_f64();
     Ok((rate, settings))
@@ -114,8 +118,9 @@ async fn admit_all(pool: &PgPool, sale: &str) -> Result<()> {
 
 async fn wait_until_kept(pool: &PgPool) -> Result<()> {
     for _ in 0..200 {
-        let waiting: i64 =
-            sqlx::query_scalar("select count(*) from bucket where keeper is null").fetch_one(pool).await?;
+        let waiting: i64 = sqlx::query_scalar("select count(*) from bucket where keeper is null")
+            .fetch_one(pool)
+            .await?;
         if waiting == 0 {
             return Ok(());
         }
@@ -132,10 +137,12 @@ fn prepare(sale: &str, calls: u64, seed: u32) -> Vec<Frame> {
     let mut frame = || {
         let calls = (0..BATCH_CALLS_MAX).map(|_| {
             let buyer = BuyerKey(rng.random());
-            let ticket = Ticket { sale: sale.into(), bucket: 0, buyer, window: 0, index: id, weight: 1 };
+            let ticket =
+                Ticket { sale: sale.into(), bucket: 0, buyer, window: 0, index: id, weight: 1 };
             let request_id: [u8; 16] = rng.random();
             id += 1;
-            let reserve = Reserve { ticket: key.sign(&ticket), quantity: 1, request_id: request_id.to_vec() };
+            let reserve =
+                Reserve { ticket: key.sign(&ticket), quantity: 1, request_id: request_id.to_vec() };
             Call {
                 id,
                 time_left_ms: 10_000,
@@ -176,12 +183,15 @@ async fn drive(address: String, frames: Vec<Frame>, acknowledged: Arc<AtomicU64>
         while let Some(frame) = answers.next().await {
             let Answers { answers } = frame?;
             under_way.add_permits(answers.len());
-            let held = answers.iter().filter(|answer| matches!(answer.kind, Some(answer::Kind::Order(_))));
+            let held =
+                answers.iter().filter(|answer| matches!(answer.kind, Some(answer::Kind::Order(_))));
             acknowledged.fetch_add(held.count() as u64, Ordering::Relaxed);
-            if let Some(answer::Kind::Refusal(refusal)) = answers.iter().find_map(|answer| match &answer.kind {
-                Some(kind @ answer::Kind::Refusal(_)) => Some(kind),
-                _ => None,
-            }) {
+            if let Some(answer::Kind::Refusal(refusal)) =
+                answers.iter().find_map(|answer| match &answer.kind {
+                    Some(kind @ answer::Kind::Refusal(_)) => Some(kind),
+                    _ => None,
+                })
+            {
                 let reason = proto::fault::Reason::from_number(refusal.reason);
                 // While the keeper takes its bucket over it says so; anything else spoils the figure.
                 ensure!(

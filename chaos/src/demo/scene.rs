@@ -87,6 +87,7 @@ pub(super) struct SaleTerms {
     pub(super) stock: u32,
     pub(super) cap: u32,
     pub(super) hold_ttl: Duration,
+    pub(super) keeping_time: Duration,
     pub(super) admission_rate: u32,
     pub(super) starts_in: Duration,
     pub(super) lasts: Duration,
@@ -306,6 +307,7 @@ impl SaleTerms {
             end_time: Some(timestamp(end_ms)),
             hold_ttl: self.hold_ttl.try_into().ok(),
             admission_rate: self.admission_rate,
+            keeping_time: self.keeping_time.try_into().ok(),
             ..Sale::default()
         }
     }

@@ -67,17 +67,24 @@ impl Blow {
             ms(self.killed_us, self.restarted_us),
             ms(self.restarted_us, self.back_us),
         ));
-        let prompt = |sample: &Sample| sample.sale == 0 && PROMPT.contains(&sample.call);
-        let before = |sample: &Sample| prompt(sample) && sample.intended_us < self.paused_us;
-        // Calls that the router's own end cut off say nothing about etcd.
-        let without = |sample: &Sample| {
-            let end_us = sample.intended_us + u64::from(sample.latency_us);
-            prompt(sample) && sample.intended_us >= self.paused_us && end_us < self.restarted_us
-        };
-        let after = |sample: &Sample| prompt(sample) && sample.intended_us >= self.back_us;
+        self.latencies(samples, &mut report);
+        self.refusals(samples, &mut report);
+        report
+    }
+
+    /// A call that waited for a server which does not answer would be long, or would not end at all.
+    fn latencies(&self, samples: &Samples, report: &mut DrillReport) {
+        let during = self.paused_us..self.restarted_us;
+        let before = |sample: &Sample| is_prompt(sample) && end_us(sample) < self.paused_us;
+        let without = |sample: &Sample| is_prompt(sample) && during.contains(&end_us(sample));
+        let after = |sample: &Sample| is_prompt(sample) && sample.intended_us >= self.back_us;
+        let without = samples.latency(without);
+        if without.max() > WAITED_US {
+            report.against.push(format!("a call took {} ms", without.max() / 1_000));
+        }
         for (when, latency) in [
             ("before", samples.latency(before)),
-            ("without them", samples.latency(without)),
+            ("without them", without),
             ("at the new router", samples.latency(after)),
         ] {
             report.findings.push(format!(
@@ -88,25 +95,32 @@ impl Blow {
                 latency.max() / 1_000
             ));
             if latency.count() == 0 {
-                report.void.push(format!("no call was made {when}"));
-            }
-            if when == "without them" && latency.max() > WAITED_US {
-                report.against.push(format!("a call took {} ms", latency.max() / 1_000));
+                report.void.push(format!("no call ended {when}"));
             }
         }
+    }
+
+    /// Nobody is refused because a decision was forgotten.
+    fn refusals(&self, samples: &Samples, report: &mut DrillReport) {
         for (reason, whose) in REASONS {
             let outcome = Outcome::Refused(reason);
-            let refused =
-                |sample: &Sample| sample.outcome == outcome && (without(sample) || after(sample));
-            let count = samples.count(refused);
+            let count = samples
+                .count(|sample| sample.outcome == outcome && end_us(sample) >= self.paused_us);
             if count > 0 {
-                report
-                    .against
-                    .push(format!("{count} calls were refused {}: {whose}", reason.label()));
+                let label = reason.label();
+                report.against.push(format!("{count} calls were refused {label}: {whose}"));
             }
         }
-        report
     }
+}
+
+fn is_prompt(sample: &Sample) -> bool {
+    sample.sale == 0 && PROMPT.contains(&sample.call)
+}
+
+/// A call belongs to the time in which it ended.
+fn end_us(sample: &Sample) -> u64 {
+    sample.intended_us + u64::from(sample.latency_us)
 }
 
 /// Refusals that only a router or cell without its decisions gives.

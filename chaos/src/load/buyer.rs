@@ -27,6 +27,9 @@ const VISITS_MAX: u32 = 4;
 /// Calls that one buyer makes at all.
 const CALLS_MAX: u32 = 500;
 
+/// Times that a buyer is told that so many units are not free before they settle for one.
+const NO_UNIT_MAX: u32 = 3;
+
 /// How long after an unknown outcome a buyer asks again.
 const UNKNOWN_AGAIN_MS: std::ops::Range<u64> = 100..400;
 
@@ -47,6 +50,7 @@ pub(super) struct Buyer {
     caller: Caller,
     draws: StdRng,
     calls: u32,
+    joined: bool,
     admitted: bool,
     held: bool,
 }
@@ -75,8 +79,8 @@ impl Buyer {
         let card = if plan.bad_card { BAD_CARD } else { GOOD_CARD };
         let caller = Caller::new(&shop, place, card)?;
         let draws = StdRng::seed_from_u64(plan.draws);
-        let (calls, admitted, held) = (0, false, false);
-        Some(Buyer { shop, plan, caller, draws, calls, admitted, held })
+        let (joined, admitted, held) = (false, false, false);
+        Some(Buyer { shop, plan, caller, draws, calls: 0, joined, admitted, held })
     }
 
     /// From their planned arrival to their end.
@@ -120,15 +124,14 @@ impl Buyer {
     /// Joins and asks for the ticket's state until it is admitted.
     async fn wait_for_turn(&mut self, mut intended: Instant) -> Result<(), Next> {
         let mut ask = Ask::Join;
-        let mut known = false;
         loop {
             match self.settle(&ask, intended, Patience::Shop, false).await? {
                 Answer::Ticket(_, Expired(true), _) => return Err(Next::JoinAgain),
                 Answer::Ticket(ticket, _, again) => {
-                    if !known && !self.admitted && ask == Ask::Join {
+                    if !self.joined {
                         self.count(super::SaleLive::count_joined);
-                        known = true;
                     }
+                    self.joined = true;
                     if ticket.admitted {
                         if !self.admitted {
                             self.count(super::SaleLive::count_admitted);
@@ -145,28 +148,40 @@ impl Buyer {
         }
     }
 
-    /// Holds units; some send it twice at the same moment.
+    /// Holds units; some send it twice at the same moment. Whoever cannot have all that they want settles for one.
     async fn reserve(&mut self) -> Result<OrderTold, Next> {
-        let request = RequestId(self.draws.random());
-        let ask = Ask::Reserve { request, quantity: self.plan.quantity };
-        let intended = Instant::now();
-        if self.plan.twice {
-            self.shadow(&ask, intended);
-        }
-        match self.settle(&ask, intended, Patience::Shop, false).await? {
-            Answer::Order(order) => {
-                if !self.held {
-                    self.count(super::SaleLive::count_held);
-                }
-                self.held = true;
-                let units = u64::try_from(order.units.len()).unwrap_or(0);
-                let bucket = self.caller.bucket.unwrap_or(0);
-                self.count(|live| live.count_units(bucket, units));
-                Ok(order)
+        let mut quantity = self.plan.quantity;
+        let mut twice = self.plan.twice;
+        loop {
+            let ask = Ask::Reserve { request: RequestId(self.draws.random()), quantity };
+            let intended = Instant::now();
+            if twice {
+                self.shadow(&ask, intended);
             }
-            Answer::Refused(fault) => Err(refused(&fault)),
-            Answer::Ticket(..) | Answer::Unknown => Err(Next::End(End::Refused)),
+            match self.settle(&ask, intended, Patience::Shop, false).await? {
+                Answer::Order(order) => {
+                    self.note_held(&order);
+                    return Ok(order);
+                }
+                Answer::Refused(fault) if fault.reason == Reason::NoUnitNow => {
+                    (quantity, twice) = (1, false);
+                    let pause = Duration::from_millis(fault.retry_after_ms.into());
+                    self.wait(pause, Patience::Shop).await?;
+                }
+                Answer::Refused(fault) => return Err(refused(&fault)),
+                Answer::Ticket(..) | Answer::Unknown => return Err(Next::End(End::Refused)),
+            }
         }
+    }
+
+    fn note_held(&mut self, order: &OrderTold) {
+        if !self.held {
+            self.count(super::SaleLive::count_held);
+        }
+        self.held = true;
+        let units = u64::try_from(order.units.len()).unwrap_or(0);
+        let bucket = self.caller.bucket.unwrap_or(0);
+        self.count(|live| live.count_units(bucket, units));
     }
 
     async fn cancel(&mut self, order: OrderId) -> Next {
@@ -241,7 +256,7 @@ impl Buyer {
         let mut hang_up_after =
             hang_up.then(|| Duration::from_millis(self.draws.random_range(HANG_UP_MS)));
         let mut patience = patience;
-        let mut repeat = false;
+        let (mut repeat, mut no_unit) = (false, 0);
         loop {
             self.calls += 1;
             if self.calls > CALLS_MAX {
@@ -250,7 +265,14 @@ impl Buyer {
             let answer = self.caller.ask(ask, intended, repeat, hang_up_after.take()).await;
             let pause = match &answer {
                 Answer::Refused(fault) => match later(fault) {
-                    Some(pause) => pause,
+                    Some(pause) => {
+                        no_unit += u32::from(fault.reason == Reason::NoUnitNow);
+                        let asks_for_more = matches!(ask, Ask::Reserve { quantity: 2.., .. });
+                        if no_unit >= NO_UNIT_MAX && asks_for_more {
+                            return Ok(answer);
+                        }
+                        pause
+                    }
                     None => return Ok(answer),
                 },
                 Answer::Unknown => {

@@ -42,8 +42,8 @@ pub(super) fn funnel(
     if let Some(counts) = counts {
         writeln!(
             out,
-            "{:>9} held {}, paid {}, expired {}, cancelled {}, declined {}, review {}, refunded {}, \
-             take-overs {}",
+            "{:>9} held {}, paid {}, expired {}, cancelled {}, declined {}, review {}, \
+             refunded {}, taken over {}",
             "ledger",
             counts.held,
             counts.paid,

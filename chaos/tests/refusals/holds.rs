@@ -1,16 +1,16 @@
 //! Holds: when a sale does not sell, what a buyer may not have, and what a repeated request gives.
 
 use anyhow::{Context, bail};
-use proto::fault::Reason;
-use proto::wire::admin::sale::Class;
-use proto::wire::admin::{CancelSaleRequest, PauseSaleRequest};
+use proto::fault::{Fault, Reason};
+use proto::wire::admin::sale::{Class, State};
+use proto::wire::admin::{CancelSaleRequest, PauseSaleRequest, Sale};
+use proto::wire::storefront::Order;
 use tokio::time::{Instant, sleep};
-use tonic::Code;
+use tonic::{Code, Response, Status};
 
 use crate::row::{Expected, Outcome, Row, field, refused, row, says};
 use crate::shop::{CARD, POLL, SOON, Shop, fresh_id, sale_until, word};
 use crate::stage::{SMALL, Stage, in_ms, stock};
-use crate::tickets::waiting;
 
 fn closed(reason: Reason) -> Expected {
     refused(Code::FailedPrecondition, reason)
@@ -28,10 +28,7 @@ pub(crate) fn closed_rows() -> Vec<Row> {
         }),
         row("Reserve: in the line of a sale that is not open", closed(SaleNotOpen), early),
         row("Reserve: STANDARD, not open", closed(SaleNotOpen), async |s: &Stage| {
-            let sale = proto::wire::admin::Sale {
-                class: Class::Standard.into(),
-                ..stock_at(60_000)
-            };
+            let sale = Sale { class: Class::Standard.into(), ..stock_at(60_000) };
             let sale = s.sale_of(&s.acme, sale).await?;
             let buyer = s.buyer();
             let ticket = buyer.join(&sale).await.context("Join")?.into_inner().ticket;
@@ -60,7 +57,7 @@ pub(crate) fn closed_rows() -> Vec<Row> {
             let ended = ended(s).await?;
             word(ended.holder.checkout(&ended.order, CARD).await)
         }),
-        row("Join: called off, a payment still under way", closed(SaleCancelled), called_off),
+        row("Join: called off", closed(SaleCancelled), called_off),
         row("Join: sold out", closed(SoldOut), async |s: &Stage| {
             let (sale, ..) = sold_out(s, Class::Flash).await?;
             word(s.buyer().join(&sale).await)
@@ -87,21 +84,26 @@ pub(crate) fn closed_rows() -> Vec<Row> {
 pub(crate) fn rested_rows() -> Vec<Row> {
     vec![
         row("Join: settled", closed(Reason::SaleEnded), async |s: &Stage| {
-            let (sale, ..) = settled(s).await?;
-            word(s.buyer().join(&sale).await)
+            let settled = settled(s).await?;
+            word(s.buyer().join(&settled.sale).await)
         }),
         row("GetOrder: settled", says("PAID"), async |s: &Stage| {
-            let (_, buyer, order) = settled(s).await?;
-            word(buyer.order(&order).await)
+            let settled = settled(s).await?;
+            word(settled.buyer.order(&settled.order).await)
+        }),
+        row("Reserve: settled, the request again", says("the same order, PAID"), async |s| {
+            let settled = settled(s).await?;
+            let Settled { sale, buyer, ticket, id, order } = &settled;
+            same(order, buyer.reserve(sale, ticket, 1, id).await)
         }),
         row("Checkout: settled, of a paid order", says("PAID"), async |s: &Stage| {
-            let (_, buyer, order) = settled(s).await?;
-            word(buyer.checkout(&order, CARD).await)
+            let settled = settled(s).await?;
+            word(settled.buyer.checkout(&settled.order, CARD).await)
         }),
-        row("Join: called off, long ago", closed(Reason::SaleCancelled), async |s: &Stage| {
+        row("Join: called off and settled", closed(Reason::SaleEnded), async |s: &Stage| {
             let sale = s.sale(|_| {}).await?;
             cancel(s, &sale).await?;
-            sleep(std::time::Duration::from_secs(3)).await;
+            sale_until(&mut s.sales(), &sale, is_settled).await?;
             word(s.buyer().join(&sale).await)
         }),
     ]
@@ -159,12 +161,17 @@ pub(crate) fn rows() -> Vec<Row> {
             })
             .await
         }),
-        row("Reserve: another request while one is live", says("the same order, HELD"), async |s| {
-            let buyer = s.buyer();
-            let ticket = buyer.admitted(&s.open).await?;
-            let held = buyer.reserve(&s.open, &ticket, 1, &fresh_id()).await.context("Reserve")?;
-            same(&held.get_ref().name, buyer.reserve(&s.open, &ticket, 2, &fresh_id()).await)
-        }),
+        row(
+            "Reserve: another request while one is live",
+            says("the same order, HELD"),
+            async |s| {
+                let buyer = s.buyer();
+                let ticket = buyer.admitted(&s.open).await?;
+                let held =
+                    buyer.reserve(&s.open, &ticket, 1, &fresh_id()).await.context("Reserve")?;
+                same(&held.get_ref().name, buyer.reserve(&s.open, &ticket, 2, &fresh_id()).await)
+            },
+        ),
     ]
 }
 
@@ -190,19 +197,16 @@ where
     same(&held.name, buyer.reserve(&s.open, &ticket, quantity, &id).await)
 }
 
-fn same(
-    name: &str,
-    answer: Result<tonic::Response<proto::wire::storefront::Order>, tonic::Status>,
-) -> Outcome {
+fn same(name: &str, answer: Result<Response<Order>, Status>) -> Outcome {
     if let Ok(answer) = &answer {
         anyhow::ensure!(answer.get_ref().name == name, "another order: {answer:?}");
     }
     Ok(word(answer)?.map(|word| format!("the same order, {word}")))
 }
 
-fn stock_at(start_in_ms: i64) -> proto::wire::admin::Sale {
+fn stock_at(start_in_ms: i64) -> Sale {
     let (start_time, end_time) = (in_ms(start_in_ms), in_ms(start_in_ms + 3_600_000));
-    proto::wire::admin::Sale { start_time, end_time, ..stock(100) }
+    Sale { start_time, end_time, ..stock(100) }
 }
 
 /// Waits until the router knows a sale.
@@ -242,14 +246,22 @@ async fn early(s: &Stage) -> Outcome {
 async fn pause(s: &Stage, sale: &str) -> anyhow::Result<()> {
     let request = PauseSaleRequest { name: sale.to_owned() };
     s.sales().pause_sale(request).await.context("PauseSale")?;
-    page(&s.buyer(), sale, "PAUSED").await?;
-    told_to_cells().await;
-    Ok(())
+    page(&s.buyer(), sale, "PAUSED").await
 }
 
-/// Cells take a change over with their next look at etcd's news; nothing outside says when they have.
-async fn told_to_cells() {
-    sleep(std::time::Duration::from_secs(1)).await;
+/// Waits until the keeper of an admitted ticket takes no hold any more. More than the cap is never held, so that
+/// asking for it changes nothing.
+async fn shut(buyer: &Shop, sale: &str, ticket: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answer = buyer.reserve(sale, ticket, 3, &fresh_id()).await;
+        let fault = answer.err().and_then(|status| Fault::of_status(&status));
+        if fault.as_ref().is_some_and(|fault| fault.reason != Reason::OverCap) {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{sale} still sells: {fault:?}");
+        sleep(POLL).await;
+    }
 }
 
 async fn cancel(s: &Stage, sale: &str) -> anyhow::Result<()> {
@@ -263,6 +275,7 @@ async fn paused(s: &Stage) -> anyhow::Result<(Shop, String, String)> {
     let buyer = s.buyer();
     let ticket = buyer.admitted(&sale).await?;
     pause(s, &sale).await?;
+    shut(&buyer, &sale, &ticket).await?;
     Ok((buyer, sale, ticket))
 }
 
@@ -286,19 +299,31 @@ async fn ended(s: &Stage) -> anyhow::Result<Ended> {
     let order = holder.holds(&sale, 1).await?;
     let ticket = buyer.admitted(&sale).await?;
     page(&buyer, &sale, "ENDED").await?;
-    told_to_cells().await;
+    shut(&buyer, &sale, &ticket).await?;
     Ok(Ended { sale, holder, order, buyer, ticket })
 }
 
-async fn settled(s: &Stage) -> anyhow::Result<(String, Shop, String)> {
+/// A sale whose buckets are at rest, and what was bought there.
+struct Settled {
+    sale: String,
+    buyer: Shop,
+    ticket: String,
+    id: String,
+    order: String,
+}
+
+async fn settled(s: &Stage) -> anyhow::Result<Settled> {
     let sale = s.sale(|sale| sale.end_time = in_ms(5_000)).await?;
-    let buyer = s.buyer();
-    let order = buyer.buys(&sale, 1).await?;
-    let over = |sale: &proto::wire::admin::Sale| {
-        sale.state() == proto::wire::admin::sale::State::Settled
-    };
-    sale_until(&mut s.sales(), &sale, over).await?;
-    Ok((sale, buyer, order))
+    let (buyer, id) = (s.buyer(), fresh_id());
+    let ticket = buyer.admitted(&sale).await?;
+    let order = buyer.reserve(&sale, &ticket, 1, &id).await.context("Reserve")?.into_inner().name;
+    buyer.checkout(&order, CARD).await.context("Checkout")?;
+    sale_until(&mut s.sales(), &sale, is_settled).await?;
+    Ok(Settled { sale, buyer, ticket, id, order })
+}
+
+fn is_settled(sale: &Sale) -> bool {
+    sale.state() == State::Settled
 }
 
 async fn called_off(s: &Stage) -> Outcome {
@@ -331,11 +356,4 @@ async fn sold_out(s: &Stage, class: Class) -> anyhow::Result<(String, Shop, Stri
         sleep(POLL).await;
     }
     Ok((sale, two, late))
-}
-
-/// A buyer whose turn in an open sale has not come, for rows elsewhere.
-pub(crate) async fn in_line(s: &Stage) -> anyhow::Result<(Shop, String, String)> {
-    let sale = s.sale(|sale| sale.admission_rate = 1).await?;
-    let (buyer, ticket) = waiting(s, &sale).await?;
-    Ok((buyer, sale, ticket))
 }

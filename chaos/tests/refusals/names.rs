@@ -196,6 +196,8 @@ async fn sale_calls(s: &Stage) -> Outcome {
     }
     let request = GetSaleRequest { name: s.foreign.clone() };
     let there = s.sales_of(&s.other).get_sale(request).await?.into_inner();
-    anyhow::ensure!(there.cap == 2 && word(Ok(tonic::Response::new(there)))?.is_ok_and(|w| w == "OPEN"));
+    anyhow::ensure!(
+        there.cap == 2 && word(Ok(tonic::Response::new(there)))?.is_ok_and(|w| w == "OPEN")
+    );
     alike(answers)
 }

@@ -168,6 +168,11 @@ impl Stage {
         OrgServiceClient::new(self.operator())
     }
 
+    /// Orgs, with this token.
+    pub(crate) fn orgs_with(&self, token: &str) -> anyhow::Result<OrgServiceClient<Line>> {
+        Ok(OrgServiceClient::new(line(&self.control, token)?))
+    }
+
     /// Cells, as an operator.
     pub(crate) fn cells(&self) -> CellServiceClient<Line> {
         CellServiceClient::new(self.operator())
@@ -256,7 +261,8 @@ impl Stage {
     /// Starts another router, with these further flags, and waits until it knows acme's open sale.
     pub(crate) async fn another_router(&self, name: &str, flags: &[&str]) -> anyhow::Result<()> {
         let etcd = self.url("etcd")?;
-        let flags = ["--etcd", &etcd].iter().chain(flags);
+        let own = ["--etcd", etcd.as_str()];
+        let flags = own.iter().chain(flags);
         let spec = PlaneSpec {
             name: name.to_owned(),
             program: PlaneBinaries::find().program("floodgate-router")?,

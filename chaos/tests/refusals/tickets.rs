@@ -117,8 +117,7 @@ async fn altered(s: &Stage) -> Outcome {
     let buyer = s.buyer();
     let real = buyer.admitted(&s.open).await?;
     let parts: Vec<_> = real.split('.').collect();
-    let mut claims: serde_json::Value =
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1])?)?;
+    let mut claims: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(parts[1])?)?;
     claims["idx"] = (claims["idx"].as_u64().context("an index")? + 1).into();
     let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims)?);
     try_ticket(&buyer, &s.open, &format!("{}.{claims}.{}", parts[0], parts[2])).await
@@ -159,7 +158,7 @@ async fn turn_passed(s: &Stage) -> Outcome {
 }
 
 /// Lets buyers join until one has to wait.
-pub(crate) async fn waiting(s: &Stage, sale: &str) -> anyhow::Result<(Shop, String)> {
+async fn waiting(s: &Stage, sale: &str) -> anyhow::Result<(Shop, String)> {
     let mut last = None;
     for _ in 0..20 {
         let buyer = s.buyer();

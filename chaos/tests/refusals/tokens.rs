@@ -39,8 +39,7 @@ fn claims(stage: &Stage, role: Role) -> Claims {
 /// A token put together by hand: a header, acme's claims, and what `sign` makes of both.
 fn forged(stage: &Stage, role: Role, header: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let claims = serde_json::to_vec(&claims(stage, role)).unwrap();
-    let signed =
-        format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))
 }
 
@@ -53,7 +52,8 @@ async fn both(s: &Stage, authorization: impl Fn(Role) -> Option<String>) -> Outc
     let control = word(s.sales_saying(value.as_deref())?.get_sale(request).await)?;
     match (edge, control) {
         (Err(edge), Err(control)) => {
-            let told = |one: &Status| (one.code(), one.message().to_owned(), one.details().to_vec());
+            let told =
+                |one: &Status| (one.code(), one.message().to_owned(), one.details().to_vec());
             ensure!(told(&edge) == told(&control), "{edge:?} at the edge, {control:?} behind it");
             Ok(Err(edge))
         }
@@ -153,9 +153,9 @@ pub(crate) fn more_rows() -> Vec<Row> {
     let unauthenticated = |reason| refused(Code::Unauthenticated, reason);
     vec![
         row("CreateOrg: by a merchant", not_allowed(), async |s: &Stage| {
-            let token = bearer(s.token(&s.acme, "merchant", Role::Merchant));
+            let token = s.token(&s.acme, "merchant", Role::Merchant);
             let tenant = tenant("upstart", 7);
-            word(s.orgs_saying(token.as_deref())?.create_org(registration(&tenant)).await)
+            word(s.orgs_with(&token)?.create_org(registration(&tenant)).await)
         }),
         row("token: remembered, then too old", unauthenticated(Reason::TokenExpired), async |s| {
             let key = &s.acme.signer;
@@ -205,4 +205,3 @@ async fn refused_within(
         }
     }
 }
-

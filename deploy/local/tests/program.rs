@@ -195,7 +195,6 @@ const STAND_IN: &str = "FLOODGATE_STAND_IN";
 /// No test but a plane's stand-in: this program is started as one by `stand_in_program`. It notes how it
 /// was started and answers `/readyz`.
 #[test]
-#[ignore = "is run as a plane by another test"]
 fn stand_in() {
     let Ok(line) = std::env::var(STAND_IN) else { return };
     let words: Vec<&str> = line.split(' ').collect();
@@ -215,7 +214,7 @@ fn stand_in() {
 fn stand_in_program() -> String {
     let this = std::env::current_exe().unwrap();
     let this = this.display();
-    format!("#!/bin/sh\n{STAND_IN}=\"$*\" exec {this} --exact stand_in --ignored --nocapture\n")
+    format!("#!/bin/sh\n{STAND_IN}=\"$*\" exec {this} --exact stand_in --nocapture\n")
 }
 
 #[tokio::test]

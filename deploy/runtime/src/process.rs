@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::config::{BAD_CONFIG, ProcessArgs};
 use crate::drain::{Drain, Signals};
 use crate::metric::Metrics;
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, SERVING};
 use crate::telemetry::{Telemetry, TelemetryError, TelemetryOptions};
 
 /// Connections that the kernel finishes for us before we take them: a crowd comes in one second.
@@ -133,6 +133,8 @@ where
     drain.count_panics(telemetry.metrics());
     let after = Drain::new();
     let (metrics, readiness) = (telemetry.metrics().clone(), drain.readiness());
+    // Until the plane takes calls; its server says when.
+    readiness.set(SERVING, false);
     tracing::info!(port = "listen", %address, "listening");
     tracing::info!(port = "metrics", address = %admin_address, "listening");
     after.spawn("admin", admin::serve(admin, metrics.clone(), readiness.clone(), after.clone()));

@@ -9,6 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+/// The condition that a process' server takes calls.
+pub const SERVING: &str = "serving";
+
 /// Named conditions, all of which must hold. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Readiness(Arc<Shared>);

@@ -26,6 +26,7 @@ use tonic::service::Routes;
 
 use crate::drain::Drain;
 use crate::metric::Metrics;
+use crate::readiness::SERVING;
 
 pub use explained::{Explained, Explaining};
 pub use front::Front;
@@ -114,6 +115,7 @@ pub async fn serve_service<S, B>(
 {
     let door = accept::Door::new(&options, &metrics);
     let protocols = connection::Protocols::new(&options);
+    drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, entered| {
         let (protocols, service, token) = (protocols.clone(), service.clone(), drain.token());
         drain.spawn_call("connection", async move {

@@ -108,18 +108,22 @@ impl Edge {
         let number = asked.sale.bucket(asked.buyer);
         let now = number
             .and_then(|number| Some((number, self.states.bucket(asked.sale.id.as_str(), number)?)));
-        now.ok_or_else(|| {
-            let now_ms = self.clock.now_ms();
-            match decided_phase(&asked.sale, now_ms) {
-                Phase::Ended => Reason::SaleEnded.into(),
-                Phase::Cancelled => Reason::SaleCancelled.into(),
-                Phase::Upcoming if now_ms < asked.sale.record.start_ms => {
-                    Fault::later(Reason::SaleNotOpen, wait_ms(asked.sale.record.start_ms - now_ms))
-                }
-                Phase::Upcoming => Reason::SaleNotWarm.into(),
-                Phase::Open | Phase::Paused | Phase::Unspecified => {
-                    Fault::later(Reason::BucketMoving, MOVING_MS)
-                }
+        now.ok_or_else(|| match decided_phase(&asked.sale, self.clock.now_ms()) {
+            Phase::Ended => Reason::SaleEnded.into(),
+            Phase::Cancelled => Reason::SaleCancelled.into(),
+            _ => self
+                .not_begun(&asked.sale)
+                .unwrap_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS)),
+        })
+    }
+
+    /// Why a sale has not begun to sell, if so: it is not its time, or not all of its cells are ready.
+    pub(crate) fn not_begun(&self, sale: &SaleEntry) -> Option<Fault> {
+        let (now_ms, start_ms) = (self.clock.now_ms(), sale.record.start_ms);
+        (decided_phase(sale, now_ms) == Phase::Upcoming).then(|| {
+            match start_ms.checked_sub(now_ms) {
+                Some(left_ms) if left_ms > 0 => Fault::later(Reason::SaleNotOpen, wait_ms(left_ms)),
+                _ => Reason::SaleNotWarm.into(),
             }
         })
     }

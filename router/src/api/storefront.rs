@@ -133,6 +133,11 @@ impl StorefrontApi {
         if self.edge.states.is_sold_out(&asked.sale) {
             return Err(Reason::SoldOut.into());
         }
+        // A line may form while a sale is paused. One that is over has perhaps no keeper any more to say so.
+        self.over(&asked).or_else(|fault| match fault.reason {
+            Reason::SalePaused => Ok(()),
+            _ => Err(fault),
+        })?;
         match self.edge.ask(&asked, Kind::Join, call::Kind::Join(Join {})).await? {
             answer::Kind::Place(place) => {
                 let (_, now) = self.edge.bucket(&asked)?;
@@ -177,6 +182,12 @@ impl StorefrontApi {
             && !asked.sale.standard
         {
             self.over(&asked)?;
+            if let Some(fault) = self.edge.not_begun(&asked.sale) {
+                return Err(fault);
+            }
+            if self.edge.states.is_sold_out(&asked.sale) {
+                return Err(Reason::SoldOut.into());
+            }
             let speed = u64::from(now.state.admitted_milli_per_s);
             let estimate_ms = (speed > 0).then(|| (place + 1) * 1_000_000 / speed);
             let again_ms = self.edge.ask_again_ms(&asked, estimate_ms);

@@ -1,13 +1,13 @@
 //! INV-6: every acknowledged hold and payment is in the ledger. What a buyer was told must still be true, or must have
 //! become what may follow it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use proto::invariant::Invariant::Inv6;
 
 use crate::id::OrderId;
 use crate::judge::case::{Findings, SaleCase};
-use crate::told::{OrderState, OrderTold, Said, Told};
+use crate::told::{Ask, OrderState, OrderTold, Said, Told};
 
 pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
     let mut seen = BTreeSet::new();
@@ -20,6 +20,9 @@ pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
             findings.name(Inv6, format!("{sale}, order {}", order.order), sentence);
         }
     }
+    for (order, sentence) in denials(sale) {
+        findings.name(Inv6, format!("{sale}, order {order}"), sentence);
+    }
     for sentence in turns(sale) {
         findings.name(Inv6, sale, sentence);
     }
@@ -30,8 +33,37 @@ pub(in crate::judge) fn lost_acknowledgements(sale: &SaleCase<'_>) -> u64 {
     let told = orders_told(sale);
     let lost = told
         .filter(|(told, order)| complaint(sale, told.buyer.unwrap_or(u32::MAX), order).is_some());
-    u64::try_from(lost.map(|(_, order)| order.order).collect::<BTreeSet<_>>().len())
-        .unwrap_or(u64::MAX)
+    let mut lost: BTreeSet<OrderId> = lost.map(|(_, order)| order.order).collect();
+    lost.extend(denials(sale).into_keys());
+    u64::try_from(lost.len()).unwrap_or(u64::MAX)
+}
+
+/// Orders of which a buyer was told in a refusal that they are over or do not exist, and that is not so.
+fn denials(sale: &SaleCase<'_>) -> BTreeMap<OrderId, String> {
+    let mut asked: HashMap<u64, OrderId> = HashMap::new();
+    let mut found = BTreeMap::new();
+    for told in &sale.told {
+        match &told.said {
+            Said::Asked(
+                Ask::Checkout { order } | Ask::CancelOrder { order } | Ask::GetOrder { order },
+            ) => {
+                asked.insert(told.call, *order);
+            }
+            Said::Refused { reason } => {
+                let Some(order) = asked.get(&told.call) else { continue };
+                let Some((_, row)) = sale.order(*order) else { continue };
+                let over = matches!(row.state, OrderState::Expired | OrderState::Cancelled);
+                if reason == "NOT_FOUND" || (reason == "ORDER_EXPIRED" && !over) {
+                    let buyer = told.buyer.unwrap_or(u32::MAX);
+                    let sentence =
+                        format!("buyer {buyer} was told {reason}, it is {:?}", row.state);
+                    found.insert(*order, sentence);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 fn orders_told<'a>(sale: &SaleCase<'a>) -> impl Iterator<Item = (&'a Told, &'a OrderTold)> {

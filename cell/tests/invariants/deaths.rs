@@ -1,0 +1,116 @@
+//! Processes that die, sleep and come back, and an etcd that is not there.
+
+use proto::id::BuyerKey;
+use proto::wire::storefront::order::State;
+
+use crate::audit::audit;
+use crate::cell::{CellUnderTest, DEADLINE, GOOD_CARD, StateOf, id_of, name_of, seed, until};
+use crate::chain::checked_ledger;
+use crate::short_sale;
+use crate::storm::Storm;
+
+fn other(process: &str) -> &'static str {
+    if process == "p1" { "p2" } else { "p1" }
+}
+
+#[tokio::test]
+async fn inv_6_what_was_acknowledged_survives_the_death_of_processes() {
+    let seed = seed();
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = short_sale("storm", 60, 2);
+    cell.open(&sale).await;
+    let storm = Storm::begin(&cell, &sale, 120, seed);
+    storm.held(8).await;
+    let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
+    cell.stack.kill(&name_of(&keeper)).await.unwrap();
+    let (heir, epoch) = cell.keeper_after(&sale, epoch).await;
+    assert_eq!(heir, other(&keeper));
+    // The dead one comes back under its name and leaves the bucket where it is, until its keeper dies.
+    cell.stack.restart(&name_of(&keeper)).await.unwrap();
+    storm.held(14).await;
+    cell.stack.kill(&name_of(&heir)).await.unwrap();
+    let (back, _) = cell.keeper_after(&sale, epoch).await;
+    assert_eq!(back, keeper);
+    let told = storm.end().await;
+    audit(&cell, &sale, &told).await;
+}
+
+#[tokio::test]
+async fn inv_6_a_process_that_is_restarted_at_once_keeps_on() {
+    let seed = seed();
+    let cell = CellUnderTest::start(&["p1"]).await;
+    let sale = short_sale("storm", 40, 2);
+    cell.open(&sale).await;
+    let storm = Storm::begin(&cell, &sale, 80, seed);
+    storm.held(8).await;
+    let (_, epoch) = cell.keeper_after(&sale, 0).await;
+    cell.stack.kill(&name_of("p1")).await.unwrap();
+    cell.stack.restart(&name_of("p1")).await.unwrap();
+    cell.keeper_after(&sale, epoch).await;
+    // And once in good order.
+    cell.stack.restart(&name_of("p1")).await.unwrap();
+    let told = storm.end().await;
+    audit(&cell, &sale, &told).await;
+}
+
+#[tokio::test]
+async fn inv_8_a_keeper_that_slept_writes_nothing_when_it_wakes() {
+    let seed = seed();
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = short_sale("storm", 60, 2);
+    cell.open(&sale).await;
+    let storm = Storm::begin(&cell, &sale, 120, seed);
+    storm.held(8).await;
+    let (sleeper, before) = cell.keeper_after(&sale, 0).await;
+    cell.stack.pause(&name_of(&sleeper)).await.unwrap();
+    let (heir, epoch) = cell.keeper_after(&sale, before).await;
+    assert_eq!(heir, other(&sleeper));
+    // Calls that were sent to it in its sleep are carried out now, or would be.
+    cell.stack.resume(&name_of(&sleeper)).await.unwrap();
+    let told = storm.end().await;
+    audit(&cell, &sale, &told).await;
+    let rows = checked_ledger(&cell.pool, cell.bucket("storm").await).await;
+    let newest = rows.last().unwrap().0.cast_unsigned();
+    assert!(newest >= epoch, "the last row is of epoch {newest}, the heir's was {epoch}");
+
+    // Nobody calls the sleeper's bucket there any more; it must notice by itself that it is free to take it again.
+    let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
+    assert_eq!(keeper, heir, "it did not snatch the bucket back");
+    cell.stack.kill(&name_of(&heir)).await.unwrap();
+    let (keeper, _) = cell.keeper_after(&sale, epoch).await;
+    assert_eq!(keeper, sleeper);
+}
+
+#[tokio::test]
+async fn inv_10_buying_goes_on_without_etcd() {
+    let seed = seed();
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = short_sale("storm", 60, 2);
+    cell.open(&sale).await;
+    for process in ["p1", "p2"] {
+        cell.remembers(process, &sale).await;
+    }
+    let storm = Storm::begin(&cell, &sale, 120, seed);
+    storm.held(5).await;
+    cell.stack.pause("etcd").await.unwrap();
+    storm.held(12).await;
+    cell.stack.kill("etcd").await.unwrap();
+    // A keeper dies, and comes back with nobody to ask.
+    let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
+    cell.stack.kill(&name_of(&keeper)).await.unwrap();
+    let (heir, epoch) = cell.keeper_after(&sale, epoch).await;
+    storm.held(16).await;
+    cell.stack.restart(&name_of(&keeper)).await.unwrap();
+    cell.stack.kill(&name_of(&heir)).await.unwrap();
+    cell.keeper_after(&sale, epoch).await;
+    let told = storm.end().await;
+    audit(&cell, &sale, &told).await;
+
+    let buyer = BuyerKey([9; 16]);
+    let held = cell.held("storm", buyer, (1, [9; 16])).await;
+    let paid = until(DEADLINE, async || {
+        let paid = cell.pay("storm", buyer, id_of(&held), GOOD_CARD).await;
+        paid.map_err(|no| format!("{no:?}"))
+    });
+    assert_eq!(paid.await.state(), State::Paid);
+}

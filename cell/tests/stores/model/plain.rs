@@ -1,0 +1,118 @@
+//! The model: a bucket as one would explain it, in plain maps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use floodgate_cell::inventory::Grant;
+use proto::id::OrderId;
+use proto::wire::storefront::order::State;
+
+use super::{BUYERS, CAP, UNITS};
+use crate::stores::order;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Order {
+    pub(super) buyer: u32,
+    pub(super) units: Vec<u32>,
+    pub(super) state: State,
+    pub(super) ticket: u64,
+    pub(super) attempts: u32,
+}
+
+impl Order {
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.state, State::Held | State::Paying | State::Review)
+    }
+}
+
+/// What both stores should say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    /// By their numbers.
+    pub(super) orders: BTreeMap<u32, Order>,
+    /// Returned local indices in the order in which they are given out again.
+    pub(super) returned: VecDeque<u32>,
+    /// The first index that was never granted.
+    pub(super) next: u32,
+    pub(super) spent: BTreeSet<u64>,
+    /// The buyers' tickets, as Redis remembers them.
+    pub(super) ranks: BTreeMap<u32, u64>,
+    pub(super) next_rank: u64,
+    /// Ranks below this are committed.
+    pub(super) ranks_end: u64,
+}
+
+impl Model {
+    pub(super) fn live_of(&self, buyer: u32) -> Option<(u32, &Order)> {
+        let mut theirs = self.orders.iter().filter(|(_, one)| one.buyer == buyer && one.is_live());
+        theirs.next().map(|(number, one)| (*number, one))
+    }
+
+    pub(super) fn paid_by(&self, buyer: u32) -> u32 {
+        let theirs = self.orders.values().filter(|one| one.buyer == buyer);
+        let paid = theirs.filter(|one| one.state == State::Paid).map(|one| one.units.len());
+        u32::try_from(paid.sum::<usize>()).unwrap()
+    }
+
+    pub(super) fn free(&self) -> u32 {
+        UNITS - self.next + u32::try_from(self.returned.len()).unwrap()
+    }
+
+    /// What Redis should answer to one hold, which is in force from then on when it is granted.
+    pub(super) fn hold(&mut self, number: u32, buyer: u32, ticket: u64, quantity: u32) -> Grant {
+        if let Some((live, _)) = self.live_of(buyer) {
+            return Grant::Live(order(live));
+        }
+        if self.spent.contains(&ticket) {
+            return Grant::Spent;
+        }
+        let paid = self.paid_by(buyer);
+        if paid + quantity > CAP {
+            return Grant::OverCap(u8::try_from(paid).unwrap());
+        }
+        if self.free() < quantity {
+            return Grant::None;
+        }
+        let indices: Vec<u32> = (0..quantity)
+            .map(|_| {
+                self.returned.pop_front().unwrap_or_else(|| {
+                    self.next += 1;
+                    self.next - 1
+                })
+            })
+            .collect();
+        self.spent.insert(ticket);
+        let units = indices.clone();
+        let held = Order { buyer, units, state: State::Held, ticket, attempts: 0 };
+        self.orders.insert(number, held);
+        Grant::Granted { paid: u8::try_from(paid).unwrap(), indices }
+    }
+
+    /// An order's units return, in their order.
+    pub(super) fn give_back(&mut self, number: u32, state: State) {
+        let one = self.orders.get_mut(&number).unwrap();
+        one.state = state;
+        self.returned.extend(std::mem::take(&mut one.units));
+    }
+
+    /// What a take-over makes of it: free is what no order has, in the order of the numbers.
+    pub(super) fn take_over(&mut self, wipe: bool) {
+        let taken: BTreeSet<u32> = self.orders.values().flat_map(|one| one.units.clone()).collect();
+        self.next = taken.last().map_or(0, |last| last + 1);
+        self.returned = (0..self.next).filter(|index| !taken.contains(index)).collect();
+        self.next_rank = self.ranks_end;
+        if wipe {
+            self.ranks.clear();
+        }
+    }
+
+    /// Who has each unit.
+    pub(super) fn owners(&self) -> BTreeMap<u32, OrderId> {
+        let all = self.orders.iter();
+        all.flat_map(|(number, one)| one.units.iter().map(|index| (*index, order(*number))))
+            .collect()
+    }
+
+    pub(super) fn buyers() -> std::ops::Range<u32> {
+        0..BUYERS
+    }
+}

@@ -1,0 +1,58 @@
+//! When parts of the platform are gone. These are tried last, one after another, and leave it broken.
+
+use anyhow::Context;
+use proto::fault::Reason;
+use proto::wire::admin::GetSaleRequest;
+use proto::wire::admin::Sale;
+use tokio::time::{Instant, sleep};
+use tonic::Code;
+
+use crate::row::{Expected, Row, refused, row};
+use crate::shop::{POLL, SOON, fresh_id, word};
+use crate::stage::{Stage, in_ms, stock};
+
+fn away(reason: Reason) -> Expected {
+    refused(Code::Unavailable, reason)
+}
+
+/// The rows, in their order.
+pub(crate) fn rows() -> Vec<Row> {
+    vec![
+        row(
+            "Reserve: every process of the org's cells is dead",
+            away(Reason::BucketMoving),
+            async |s| {
+                let buyer = s.buyer();
+                let ticket = buyer.admitted(&s.open).await?;
+                for cell in s.cells_of(&s.acme).await? {
+                    let cell = cell.trim_start_matches("cells/");
+                    for process in ["p1", "p2"] {
+                        s.platform.stack().kill(&format!("{cell}/{process}")).await?;
+                    }
+                }
+                word(buyer.reserve(&s.open, &ticket, 1, &fresh_id()).await)
+            },
+        ),
+        row("Join: the sale has begun, its cells are dead", away(Reason::SaleNotWarm), async |s| {
+            let sale = Sale { start_time: in_ms(500), ..stock(100) };
+            let sale = s.scheduled(&s.acme, sale).await?;
+            let (buyer, deadline) = (s.buyer(), Instant::now() + SOON);
+            // The router must have heard of the sale, and its start must have come.
+            loop {
+                let page = buyer.state(&sale).await;
+                let begun = page.as_ref().is_ok_and(|page| page.get_ref().opens_in.is_none());
+                if begun {
+                    return word(buyer.join(&sale).await);
+                }
+                anyhow::ensure!(Instant::now() < deadline, "never begun: {page:?}");
+                sleep(POLL).await;
+            }
+        }),
+        row("GetSale: etcd does not answer", away(Reason::Overloaded), async |s: &Stage| {
+            s.platform.stack().pause("etcd").await.context("pause etcd")?;
+            let answer = s.sales().get_sale(GetSaleRequest { name: s.open.clone() }).await;
+            s.platform.stack().resume("etcd").await.context("resume etcd")?;
+            word(answer)
+        }),
+    ]
+}
