@@ -12,4 +12,4 @@ mod load;
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;
-pub use load::{LoadPlan, forget, load, remove};
+pub use load::{Before, LoadPlan, forget, load, remove};

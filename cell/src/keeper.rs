@@ -20,6 +20,7 @@ mod tick;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};
 pub(crate) use kept::{ClassPorts, Kept, Ports};
+pub(crate) use lookup::look_up;
 pub(crate) use reign::{End, Reign, reign};
 pub(crate) use settle::MoveAsked;
 pub(crate) use terms::SaleTerms;

@@ -13,11 +13,13 @@
 //! - [`link`] reads frames and writes answers; [`keeper`] drives a bucket, one process at a time.
 //! - [`admission`] keeps the waiting room, [`inventory`] the buckets in Redis, [`ledger`] all that counts in Postgres.
 //! - [`checkout`] is an order's way through [`payment`], which is the provider behind a bulkhead.
+//! - [`archive`] answers for buckets that are at rest, which nobody keeps any more.
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`time`] is Postgres' clock; [`stack`] puts everything together.
 
 mod admission;
+mod archive;
 mod checkout;
 mod claim;
 pub mod config;

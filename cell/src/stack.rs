@@ -1,5 +1,6 @@
 //! A cell process put together: the only file that knows all of its parts.
 
+use crate::archive::Archive;
 use crate::claim::claim;
 use crate::config::Config;
 use crate::inventory::Inventory;
@@ -47,6 +48,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
         reports: Reports::default(),
+        archive: Arc::new(Archive::new()),
         metrics: CellMetrics::new(&metrics),
         drain: drain.clone(),
         end: drain.token(),
@@ -69,6 +71,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     let end = drain.token();
     drain.spawn("claim", claim(kept.clone(), sales, end.clone()));
+    drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });

@@ -5,6 +5,7 @@
 
 mod bars;
 mod chart;
+mod fold;
 mod latency;
 
 use std::fmt;
@@ -128,9 +129,7 @@ impl Report<'_> {
         writeln!(out, "\nseed {}", self.seed)?;
         let versions: Vec<String> =
             self.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
-        for line in wrapped(&versions, ", ") {
-            writeln!(out, "{line}")?;
-        }
+        fold::write(out, &versions.join(", "), 0)?;
         writeln!(out)
     }
 
@@ -149,9 +148,7 @@ impl Report<'_> {
         refusals.sort_unstable_by(|a, b| b.cmp(a));
         let refusals: Vec<String> =
             refusals.iter().map(|(count, reason)| format!("{reason} {count}")).collect();
-        for line in wrapped(&refusals, ", ") {
-            writeln!(out, "refused: {line}")?;
-        }
+        fold::write(out, &format!("refused: {}", refusals.join(", ")), 9)?;
         let late = &self.load.lateness_us;
         writeln!(
             out,
@@ -219,17 +216,16 @@ impl Report<'_> {
     fn end(&self, out: &mut impl Write, paint: bool) -> io::Result<()> {
         let violations = &self.judgement.violations;
         writeln!(out)?;
-        for violation in violations.iter().take(VIOLATIONS_TOLD_MAX) {
-            writeln!(out, "{}", painted(paint, RED, &format!("broken: {violation}")))?;
-        }
-        if violations.len() > VIOLATIONS_TOLD_MAX {
-            writeln!(out, "… and {} more", violations.len() - VIOLATIONS_TOLD_MAX)?;
-        }
-        for why in self.flaws() {
-            writeln!(out, "{}", painted(paint, RED, &format!("wrong: {why}")))?;
-        }
-        for why in self.void() {
-            writeln!(out, "{}", painted(paint, RED, &format!("void: {why}")))?;
+        let told = violations.iter().take(VIOLATIONS_TOLD_MAX);
+        let broken = told.map(|violation| format!("broken: {violation}"));
+        let more = violations.len().saturating_sub(VIOLATIONS_TOLD_MAX);
+        let more = (more > 0).then(|| format!("broken: and {more} more"));
+        let wrong = self.flaws().into_iter().map(|why| format!("wrong: {why}"));
+        let void = self.void().into_iter().map(|why| format!("void: {why}"));
+        for line in broken.chain(more).chain(wrong).chain(void) {
+            for line in fold::lines(&line, 4) {
+                writeln!(out, "{}", painted(paint, RED, &line))?;
+            }
         }
         if violations.is_empty() {
             let judged: Vec<&str> = JUDGED.iter().map(|one| one.id()).collect();
@@ -259,20 +255,18 @@ const JUDGED: [Invariant; 9] = [
 const RED: &str = "31";
 const GREEN: &str = "32";
 
-/// The widest line.
-const COLUMNS: usize = 100;
-
 fn left(verdict: &Verdict) -> u64 {
     verdict.stock.saturating_sub(verdict.sold)
 }
 
 fn draw_drill(out: &mut impl Write, drill: &DrillReport) -> io::Result<()> {
-    writeln!(out, "\ndrill {}\n  believed: {}", drill.name, drill.hypothesis)?;
+    writeln!(out, "\ndrill {}", drill.name)?;
+    fold::write(out, &format!("  believed: {}", drill.hypothesis), 4)?;
     for finding in &drill.findings {
-        writeln!(out, "  {finding}")?;
+        fold::write(out, &format!("  {finding}"), 4)?;
     }
     for against in &drill.against {
-        writeln!(out, "  against it: {against}")?;
+        fold::write(out, &format!("  against it: {against}"), 4)?;
     }
     if drill.against.is_empty() && drill.void.is_empty() {
         writeln!(out, "  nothing speaks against that")?;
@@ -282,23 +276,6 @@ fn draw_drill(out: &mut impl Write, drill: &DrillReport) -> io::Result<()> {
 
 fn painted(paint: bool, colour: &str, text: &str) -> String {
     if paint { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
-}
-
-/// Words in as few lines as they fit in.
-fn wrapped(words: &[String], between: &str) -> Vec<String> {
-    // Room for what stands before a line.
-    const ROOM: usize = COLUMNS - 12;
-    let mut lines: Vec<String> = Vec::new();
-    for word in words {
-        match lines.last_mut() {
-            Some(line) if line.len() + between.len() + word.len() <= ROOM => {
-                line.push_str(between);
-                line.push_str(word);
-            }
-            _ => lines.push(word.clone()),
-        }
-    }
-    lines
 }
 
 impl fmt::Display for CallKind {

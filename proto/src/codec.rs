@@ -64,11 +64,15 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
 
 /// Gives a refusal that tonic made by itself its reason; any other status comes back as it is.
 ///
-/// tonic says OUT_OF_RANGE, without details, of a message over the limit.
+/// tonic says OUT_OF_RANGE, without details, of a message over the limit, and INTERNAL of frames that hold no message:
+/// none at all, one that is cut short, or a flag that makes no sense. Our own INTERNAL has details.
 pub fn explain(status: Status) -> Status {
     match status.code() {
         Code::OutOfRange if status.details().is_empty() => {
             Fault::new(Reason::MessageTooLarge).into()
+        }
+        Code::Internal if status.details().is_empty() => {
+            Fault::new(Reason::MessageUndecodable).into()
         }
         _ => status,
     }

@@ -41,6 +41,8 @@ pub const CHECKOUT_ANSWER_MS: u64 = 10_000;
 pub const STAGE_CALLS_WAITING_MAX: usize = 8_192;
 /// Buckets that one process keeps.
 pub const BUCKETS_KEPT_MAX: usize = 4_096;
+/// Buckets at rest whose orders a process can show.
+pub const ARCHIVE_BUCKETS_MAX: usize = 65_536;
 /// Times that a keeper repeats a batch whose outcome is unknown before it takes the bucket over anew.
 pub const BATCH_TRIES_MAX: u32 = 3;
 /// Units and buyers that one slice of a take-over loads into Redis.

@@ -84,7 +84,8 @@ impl Gate {
     /// Admitted tickets that may still come and ask for a unit.
     fn outstanding(&self) -> u64 {
         let admitted = self.cursor - self.tail;
-        let spent = self.spent.range(..self.cursor).count() as u64;
+        let is_ghost = |rank: &u64| self.ghosts.iter().any(|range| range.contains(rank));
+        let spent = self.spent.range(..self.cursor).filter(|rank| !is_ghost(rank)).count() as u64;
         let ghosts: u64 = self
             .ghosts
             .iter()
@@ -210,6 +211,15 @@ mod tests {
         tick(&mut gate, 0, 1, 100);
         assert_eq!(tick(&mut gate, 400, 1, 100).1, 1);
         assert_eq!(tick(&mut gate, 800, 1, 100).1, 2);
+    }
+
+    #[test]
+    fn a_ghost_that_comes_all_the_same_counts_once() {
+        let mut gate = Gate::new(Step { tail: 0, cursor: 10, used_us: START }, &[3], 0..5);
+        assert_eq!(gate.outstanding(), 5);
+        gate.spend(4);
+        gate.spend(7);
+        assert_eq!(gate.outstanding(), 4);
     }
 
     #[test]

@@ -2,18 +2,20 @@
 
 -- load_begin: closes the bucket to everybody and names the new epoch.
 -- KEYS  1 rec
--- ARGV  1 epoch, 2 granted, 3 next (local index of the first unit never granted), 4 rank (the first not given out),
---       5 hold batch, 6 settle batch, 7 join batch
--- Returns the epoch that stood there, 0 when none did. Refuses an older epoch than that.
+-- ARGV  1 epoch, 2 granted, 3 next (local index of the first unit never granted), 4 rank (the first not given out, for
+--       all that the keeper knows), 5 hold batch, 6 settle batch, 7 join batch
+-- Returns the epoch that stood there and its first rank not given out, which then holds; 0 and -1 when none did.
+-- Refuses an older epoch than that.
 redis.register_function('fg_load_begin', function(keys, args)
-  local before = tonumber(redis.call('HGET', keys[1], 'epoch') or '0')
+  local values = redis.call('HMGET', keys[1], 'epoch', 'rank')
+  local before = tonumber(values[1] or '0')
   if before > tonumber(args[1]) then
     return redis.error_reply('STALE the epoch is ' .. before)
   end
   redis.call('DEL', keys[1])
-  redis.call('HSET', keys[1], 'epoch', args[1], 'open', 0, 'granted', args[2], 'next', args[3], 'rank', args[4],
+  redis.call('HSET', keys[1], 'epoch', args[1], 'open', 0, 'granted', args[2], 'next', args[3], 'rank', values[2] or args[4],
     'hold_batch', args[5], 'settle_batch', args[6], 'join_batch', args[7])
-  return before
+  return {before, tonumber(values[2] or '-1')}
 end)
 
 -- Whether the record is closed and of this epoch, as every slice needs it.

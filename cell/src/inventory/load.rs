@@ -68,7 +68,7 @@ impl LoadPlan {
             free,
             buyers,
             spent: loaded.spent.clone(),
-            ranks: loaded.ranks,
+            ranks: loaded.given.unwrap_or(loaded.ranks),
         }
     }
 
@@ -78,7 +78,16 @@ impl LoadPlan {
     }
 }
 
-/// Loads a bucket into the server's run `run`. Returns the epoch whose keys are of no more use, 0 when there is none.
+/// What stood in Redis before a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before {
+    /// The epoch whose keys are of no more use, 0 when there is none.
+    pub epoch: i64,
+    /// The first rank not given out, if that was known there.
+    pub given: Option<u64>,
+}
+
+/// Loads a bucket into the server's run `run`. Returns what stood there before.
 ///
 /// # Errors
 /// [`InventoryError`]; loading again under the same epoch is safe until it is open.
@@ -88,13 +97,15 @@ pub async fn load(
     keys: &BucketKeys,
     loaded: &Loaded,
     plan: &LoadPlan,
-) -> Result<i64, InventoryError> {
+) -> Result<Before, InventoryError> {
     let epoch = loaded.epoch;
     let mut begin = function("fg_load_begin", &[&keys.rec]);
     begin.arg(epoch).arg(plan.granted).arg(plan.next).arg(plan.ranks);
     // Batches to Redis are counted from 1 under each epoch.
     begin.arg(0).arg(0).arg(0);
-    let before = inventory.call(run, &begin).await?;
+    let Value::Array(before) = inventory.call(run, &begin).await? else {
+        return Err(InventoryError::Unknown("load_begin answered in an unknown shape".into()));
+    };
     // A take-over that broke off may have left a part of this epoch's keys.
     forget(inventory, run, keys).await?;
     let buyers: Vec<_> = plan.buyers.iter().collect();
@@ -112,9 +123,12 @@ pub async fn load(
             .await?;
     }
     inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
-    Ok(match before {
-        Value::Int(before) if before != epoch => before,
-        _ => 0,
+    Ok(match before[..] {
+        [Value::Int(before), Value::Int(rank)] => Before {
+            epoch: if before == epoch { 0 } else { before },
+            given: u64::try_from(rank).ok(),
+        },
+        _ => Before { epoch: 0, given: None },
     })
 }
 
@@ -202,6 +216,7 @@ mod tests {
             settle_batch: 0,
             granted: 10,
             ranks: 7,
+            given: None,
             tail: 0,
             cursor: 0,
             gate_us: 0,

@@ -83,10 +83,15 @@ impl Book {
             cursor: loaded.cursor,
             used_us: loaded.gate_us.max(start_us),
         };
-        let ghosts = loaded.ranks.saturating_sub(RANK_BLOCK).max(loaded.cursor)..loaded.ranks;
+        let joined = loaded.given.unwrap_or(loaded.ranks);
+        // Where nobody knows which ranks of the last block were given out, none is waited for.
+        let ghosts = match loaded.given {
+            Some(given) => given..given,
+            None => joined.saturating_sub(RANK_BLOCK).max(loaded.cursor)..joined,
+        };
         self.gate = Gate::new(step, &loaded.spent, ghosts);
         self.epoch = loaded.epoch;
-        self.joined = loaded.ranks;
+        self.joined = joined;
         self.granted = loaded.granted;
         self.shares.clone_from(&loaded.shares);
         (self.live, self.paid) = (0, 0);

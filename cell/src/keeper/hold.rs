@@ -160,12 +160,14 @@ impl Stage<'_> {
 
     fn granted(&self, asked: HoldAsked, paid: u8, indices: Vec<u32>) -> Result<Granted, End> {
         let book = self.keeper.book();
-        let Some(units) = book.units(&indices) else {
+        let Some(mut units) = book.units(&indices) else {
             drop(book);
             self.keeper.ports.metrics.broken(Invariant::Inv2);
             tracing::error!(?indices, "redis granted units that the bucket does not have");
             return Err(End::Doubt);
         };
+        // As a take-over would read them, so that every answer about the order is the same.
+        units.sort_unstable();
         let hold = Hold {
             order: asked.order,
             buyer: asked.buyer,

@@ -1,6 +1,7 @@
 //! What this process keeps: its keepers by bucket, and what they all work with.
 
 use super::Keeper;
+use crate::archive::Archive;
 use crate::inventory::Inventory;
 use crate::link::States;
 use crate::metrics::CellMetrics;
@@ -37,6 +38,7 @@ pub(crate) struct Ports {
     pub(crate) tickets: ArcSwap<Vec<TicketKey>>,
     pub(crate) states: States,
     pub(crate) reports: Reports,
+    pub(crate) archive: Arc<Archive>,
     pub(crate) metrics: CellMetrics,
     pub(crate) drain: Drain,
     /// Cancelled when keepers are to stop.

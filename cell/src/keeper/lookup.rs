@@ -2,12 +2,13 @@
 
 use super::reign::End;
 use super::{Keeper, LookupAsked, Reign, Why};
-use crate::ledger::{self, Found};
+use crate::ledger::{self, BucketRef, Found};
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::limits::BATCH_CALLS_MAX;
 use proto::wire::cell::{Order, answer::Kind};
 use proto::wire::storefront::order::State;
+use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
@@ -28,25 +29,29 @@ pub(super) async fn serve(
             () = reign.stop.cancelled() => return End::Stopped,
             taken = lookups.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
         }
-        let orders: Vec<OrderId> = batch.iter().map(|asked| asked.order).collect();
-        let found =
-            ledger::find_orders(keeper.ports.pool(keeper), keeper.place.bucket, &orders).await;
-        let found: HashMap<OrderId, Found> = match found {
-            Ok(found) => found.into_iter().map(|found| (found.order, found)).collect(),
-            Err(error) => {
-                tracing::warn!(%error, "cannot look orders up");
-                for asked in batch.drain(..) {
-                    asked.reply.refuse(&Fault::later(Reason::Overloaded, FAILED_MS));
-                }
-                continue;
+        let asked = std::mem::take(&mut batch);
+        look_up(keeper.ports.pool(keeper), keeper.place.bucket, asked).await;
+    }
+}
+
+/// Answers a batch of questions about orders of one bucket.
+pub(crate) async fn look_up(pool: &PgPool, bucket: BucketRef, batch: Vec<LookupAsked>) {
+    let orders: Vec<OrderId> = batch.iter().map(|asked| asked.order).collect();
+    let found: HashMap<OrderId, Found> = match ledger::find_orders(pool, bucket, &orders).await {
+        Ok(found) => found.into_iter().map(|found| (found.order, found)).collect(),
+        Err(error) => {
+            tracing::warn!(%error, "cannot look orders up");
+            for asked in batch {
+                asked.reply.refuse(&Fault::later(Reason::Overloaded, FAILED_MS));
             }
-        };
-        for asked in batch.drain(..) {
-            let ours = found.get(&asked.order).filter(|found| found.buyer == asked.buyer);
-            match answer(&asked.why, ours) {
-                Ok(order) => asked.reply.send(Kind::Order(order)),
-                Err(fault) => asked.reply.refuse(&fault),
-            }
+            return;
+        }
+    };
+    for asked in batch {
+        let ours = found.get(&asked.order).filter(|found| found.buyer == asked.buyer);
+        match answer(&asked.why, ours) {
+            Ok(order) => asked.reply.send(Kind::Order(order)),
+            Err(fault) => asked.reply.refuse(&fault),
         }
     }
 }

@@ -93,6 +93,8 @@ pub(crate) async fn reign(
         keeper.book().open = false;
         if ended == End::Rest {
             tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, "the bucket is at rest");
+            let place = &keeper.place;
+            keeper.ports.archive.add(&place.sale, place.number, place.bucket);
             let inventory = keeper.ports.inventory(&keeper);
             if let Err(error) = inventory::remove(inventory, &reign.run, &reign.keys).await {
                 tracing::warn!(%error, "a bucket at rest still takes room in redis");
@@ -112,13 +114,19 @@ async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Resu
     let epoch = epoch.ok_or(Failed::Deposed)?;
     let record = keeper.book().terms.record.clone();
     ledger::set_sale(pool, place.bucket, &record).await?;
-    let loaded = ledger::load(pool, place.bucket, epoch).await?;
+    let mut loaded = ledger::load(pool, place.bucket, epoch).await?;
+    // Who kept the bucket until now knows which ranks were given out, unless Redis does.
+    loaded.given = {
+        let book = keeper.book();
+        (book.epoch > 0).then_some(book.joined)
+    };
     let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch, loaded.granted);
     let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
     let before = inventory::load(inventory, &run, &keys, &loaded, &plan).await?;
-    if before > 0 {
-        let old =
-            BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, before, loaded.granted);
+    loaded.given = before.given.or(loaded.given);
+    if before.epoch > 0 {
+        let (number, granted) = (place.bucket.bucket, loaded.granted);
+        let old = BucketKeys::new(&place.org, &place.sale, number, before.epoch, granted);
         inventory::forget(inventory, &run, &old).await?;
     }
     let free = {

@@ -57,8 +57,10 @@ pub struct Loaded {
     pub settle_batch: i64,
     /// Units granted.
     pub granted: u32,
-    /// No rank below this will be given out again.
+    /// No rank from here on was given out.
     pub ranks: u64,
+    /// The same, more exactly, where somebody knows: Postgres does not.
+    pub given: Option<u64>,
     /// See [`proto::rank::standing`].
     pub tail: u64,
     /// See [`proto::rank::standing`].
@@ -146,6 +148,22 @@ pub async fn epoch_under(
     .bind(bucket.bucket)
     .bind(process);
     Ok(epoch.fetch_optional(pool).await?)
+}
+
+/// The buckets that are at rest, by their sales' ids, the newest sales first, at most `most`.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn resting(pool: &PgPool, most: usize) -> Result<Vec<(String, BucketRef)>, LedgerError> {
+    let rows = sqlx::query(
+        "select b.org, b.sale, b.bucket, s.id
+         from bucket b join sale s on s.org = b.org and s.sale = b.sale
+         where b.settled order by b.sale desc limit $1",
+    )
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get("id")?, bucket_of(row)?))).collect()
 }
 
 fn bucket_of(row: &PgRow) -> Result<BucketRef, sqlx::Error> {
@@ -236,6 +254,7 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
         settle_batch: row.try_get("settle_batch")?,
         granted: row.try_get::<i32, _>("granted")?.cast_unsigned(),
         ranks: row.try_get::<i64, _>("ranks")?.cast_unsigned(),
+        given: None,
         tail: tail.cast_unsigned(),
         cursor: row.try_get::<i64, _>("cursor")?.cast_unsigned(),
         gate_us: row.try_get("gate_us")?,

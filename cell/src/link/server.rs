@@ -160,7 +160,12 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
         Err(fault) => reply.refuse(&fault),
         Ok((buyer, asked)) => match kept.find(&call.sale, call.bucket) {
             Some(keeper) => keeper.take(buyer, asked, reply),
-            None => reply.refuse(&Fault::later(Reason::BucketMoving, 200)),
+            None => {
+                let archive = &kept.ports().archive;
+                if let Some(reply) = archive.take((&call.sale, call.bucket), buyer, asked, reply) {
+                    reply.refuse(&Fault::later(Reason::BucketMoving, 200));
+                }
+            }
         },
     }
 }

@@ -85,7 +85,7 @@ async fn inv_8_a_keeper_that_slept_writes_nothing_when_it_wakes() {
 async fn inv_10_buying_goes_on_without_etcd() {
     let seed = seed();
     let cell = CellUnderTest::start(&["p1", "p2"]).await;
-    let sale = short_sale("storm", 60, 2);
+    let sale = short_sale("storm", 300, 2);
     cell.open(&sale).await;
     for process in ["p1", "p2"] {
         cell.remembers(process, &sale).await;

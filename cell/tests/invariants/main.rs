@@ -1,6 +1,12 @@
 //! The invariants, one test each, on a cell of real processes and real stores that are killed, paused and started again
 //! while buyers storm it. `FLOODGATE_SEED` replays a storm's decisions.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests; their seeds are printed"
+)]
 
 #[path = "../support/audit.rs"]
 mod audit;
@@ -23,5 +29,5 @@ use proto::wire::cell::SaleRecord;
 
 /// A sale in which holds run out soon.
 fn short_sale(name: &str, units: u32, cap: u32) -> SaleRecord {
-    SaleRecord { hold_ttl_ms: 2_000, keeping_ms: 1_000, ..sale::record(name, units, cap) }
+    SaleRecord { hold_ttl_ms: 3_000, keeping_ms: 1_000, ..sale::record(name, units, cap) }
 }

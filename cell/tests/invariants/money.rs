@@ -8,7 +8,9 @@ use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::order::State;
 
 use crate::audit::{audit, captures};
-use crate::cell::{BAD_CARD, CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, name_of, seed, until};
+use crate::cell::{
+    BAD_CARD, CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, name_of, seed, until,
+};
 use crate::chain::checked_ledger;
 use crate::short_sale;
 use crate::storm::{Storm, Told};
@@ -55,13 +57,12 @@ async fn inv_5_a_hold_that_runs_out_while_it_is_paid_is_paid_or_free() {
     let (good, bad) = (BuyerKey([1; 16]), BuyerKey([2; 16]));
     let pay = async |buyer: BuyerKey, card: &str| {
         let held = cell.held("late", buyer, (2, [3; 16])).await;
-        let paid = until(DEADLINE, async || {
-            match cell.pay("late", buyer, id_of(&held), card).await {
+        let paid =
+            until(DEADLINE, async || match cell.pay("late", buyer, id_of(&held), card).await {
                 Err(No::Lost) => Err("no answer yet".into()),
                 Ok(order) if order.state() == State::Paying => Err("PAYING".into()),
                 answer => Ok(answer),
-            }
-        });
+            });
         let paid = paid.await;
         (held, paid)
     };

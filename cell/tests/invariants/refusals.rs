@@ -131,7 +131,11 @@ async fn a_sale_says_why_it_does_not_sell() {
         (SaleRecord { paused: true, ..sells.clone() }, Reason::SalePaused, None),
         (SaleRecord { start_ms: far_ms, ..sells.clone() }, Reason::SaleNotOpen, None),
         (SaleRecord { state: warming, ..sells.clone() }, Reason::SaleNotWarm, None),
-        (SaleRecord { end_ms: 2_000, paused: true, ..sells.clone() }, Reason::SaleEnded, Some(Reason::SaleEnded)),
+        (
+            SaleRecord { end_ms: 2_000, paused: true, ..sells.clone() },
+            Reason::SaleEnded,
+            Some(Reason::SaleEnded),
+        ),
         (sells.clone(), Reason::InvalidField, None),
         (
             SaleRecord { state: SaleState::Cancelled.into(), ..sells.clone() },
@@ -167,7 +171,11 @@ async fn a_sale_says_why_it_does_not_sell() {
             .fetch_one(&cell.pool)
             .await
             .map_err(|error| error.to_string())?;
-        if i32::from(state) == i32::from(State::Cancelled) { Ok(()) } else { Err(format!("{state}")) }
+        if i32::from(state) == i32::from(State::Cancelled) {
+            Ok(())
+        } else {
+            Err(format!("{state}"))
+        }
     })
     .await;
 }
@@ -178,7 +186,7 @@ async fn calls_that_make_no_sense_are_refused_alone() {
     let sale = short_sale("calm", 4, 2);
     cell.open(&sale).await;
     let buyer = BuyerKey([1; 16]);
-    let short_id = Reserve { ticket: String::new(), quantity: 1, request_id: vec![1; 15].into() };
+    let short_id = Reserve { ticket: String::new(), quantity: 1, request_id: vec![1; 15] };
     let undecided = cell.call("calm", buyer, Asked::Reserve(short_id)).await;
     assert_eq!(undecided.unwrap_err(), No::Refused(Reason::InvalidField));
     let long_card = "x".repeat(129);

@@ -1,5 +1,7 @@
 //! Stock: nothing is sold twice, nothing is stranded, nobody has more than the cap.
 
+use std::time::Duration;
+
 use proto::fault::Reason;
 use proto::id::BuyerKey;
 use proto::wire::admin::sale::Class;
@@ -11,6 +13,9 @@ use crate::audit::audit;
 use crate::cell::{CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, seed, until};
 use crate::short_sale;
 use crate::storm::{Storm, Told};
+
+/// How long a store sleeps.
+const SLEEP: Duration = Duration::from_millis(3_500);
 
 #[tokio::test]
 async fn inv_1_no_unit_is_in_two_orders_however_often_buyers_ask() {
@@ -37,6 +42,25 @@ async fn inv_2_counts_add_up_after_postgres_was_killed() {
     cell.stack.restart("cell-1/postgres").await.unwrap();
     let told = storm.end().await;
     assert!(told.held.len() >= 10, "it went on");
+    audit(&cell, &sale, &told).await;
+}
+
+#[tokio::test]
+async fn inv_3_stores_that_sleep_strand_nothing() {
+    let seed = seed();
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = short_sale("storm", 60, 2);
+    cell.open(&sale).await;
+    let storm = Storm::begin(&cell, &sale, 120, seed);
+    storm.held(6).await;
+    // Longer than any process waits for either, so that what was asked is carried out after its batch was given up.
+    for (number, store) in (1..).zip(["cell-1/redis", "cell-1/postgres"]) {
+        cell.stack.pause(store).await.unwrap();
+        tokio::time::sleep(SLEEP).await;
+        cell.stack.resume(store).await.unwrap();
+        storm.held(6 + 5 * number).await;
+    }
+    let told = storm.end().await;
     audit(&cell, &sale, &told).await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use floodgate_cell::inventory::{Grant, HoldTry, InventoryError, LoadPlan, forget, load};
+use floodgate_cell::inventory::{Before, Grant, HoldTry, InventoryError, LoadPlan, forget, load};
 use floodgate_cell::ledger::{Holder, Loaded, Share};
 use proto::wire::storefront::order::State;
 use redis::AsyncCommands;
@@ -29,6 +29,7 @@ fn big(epoch: i64) -> Loaded {
         settle_batch: 9,
         granted: 6_000,
         ranks: 3_000,
+        given: None,
         tail: 0,
         cursor: 2_500,
         gate_us: 0,
@@ -93,8 +94,9 @@ async fn epochs_in_redis_only_rise_and_the_one_before_is_named() {
     };
     let refused = begin(2).await;
     assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
-    assert_eq!(begin(3).await.unwrap(), 0, "the same again leaves nothing behind");
-    assert_eq!(begin(4).await.unwrap(), 3);
+    let again = begin(3).await.unwrap();
+    assert_eq!(again, Before { epoch: 0, given: Some(3_000) }, "it leaves nothing behind");
+    assert_eq!(begin(4).await.unwrap(), Before { epoch: 3, given: Some(3_000) });
     let late = HoldTry { buyer: buyer(9_999), order: order(9_999), rank: 2_999, quantity: 1 };
     let refused = stores.inventory.hold(&run, &old.keys, (3, 1), 2, &[late]).await;
     assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");

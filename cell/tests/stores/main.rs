@@ -1,5 +1,11 @@
 //! The ledger and the inventory on a real Postgres and a real Redis: every transition, every refusal, every repetition.
-#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
+    reason = "tests; their seeds are printed"
+)]
 
 #[path = "../support/chain.rs"]
 mod chain;

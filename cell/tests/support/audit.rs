@@ -55,7 +55,10 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
     // INV-1, INV-2, INV-3: nothing is live, so the units of paid orders are taken and all others are free.
     let mut paid_units = BTreeMap::new();
     for (order, story) in &stories {
-        assert!(matches!(story.state, State::Paid | State::Expired | State::Cancelled), "{story:?}");
+        assert!(
+            matches!(story.state, State::Paid | State::Expired | State::Cancelled),
+            "{story:?}"
+        );
         for &unit in story.units.iter().filter(|_| story.state == State::Paid) {
             assert_eq!(paid_units.insert(unit, *order), None, "INV-1: {unit} was sold twice");
         }
@@ -148,7 +151,8 @@ async fn quiet(
     let orders: BTreeMap<OrderId, i16> =
         rows.iter().map(|row| (OrderId(row.get::<Uuid, _>(0).into_bytes()), row.get(1))).collect();
     let is_live = |state: &&i16| {
-        [State::Held, State::Paying, State::Review].contains(&State::try_from(i32::from(**state)).unwrap())
+        [State::Held, State::Paying, State::Review]
+            .contains(&State::try_from(i32::from(**state)).unwrap())
     };
     let live = orders.values().filter(is_live).count();
     if live > 0 {
@@ -158,7 +162,9 @@ async fn quiet(
     let rows = rows.fetch_all(&cell.pool).await.map_err(failed)?;
     let owners: BTreeMap<u32, OrderId> = rows
         .iter()
-        .map(|row| (row.get::<i32, _>(0).cast_unsigned(), OrderId(row.get::<Uuid, _>(1).into_bytes())))
+        .map(|row| {
+            (row.get::<i32, _>(0).cast_unsigned(), OrderId(row.get::<Uuid, _>(1).into_bytes()))
+        })
         .collect();
     let epoch: i64 = sqlx::query_scalar("select epoch from bucket where org = $1 and sale = $2")
         .bind(bucket.org)
@@ -201,9 +207,8 @@ async fn owners_in_redis(
     let mut free: Vec<u32> = returned.iter().map(|index| FIRST_UNIT + index).collect();
     free.extend(FIRST_UNIT + next.unwrap_or(0)..FIRST_UNIT + sale.stock);
     free.sort_unstable();
-    let nobodys: Vec<u32> = (FIRST_UNIT..FIRST_UNIT + sale.stock)
-        .filter(|unit| !owners.contains_key(unit))
-        .collect();
+    let nobodys: Vec<u32> =
+        (FIRST_UNIT..FIRST_UNIT + sale.stock).filter(|unit| !owners.contains_key(unit)).collect();
     if next.is_some() && free != nobodys {
         println!("free in Redis: {free:?}; with nobody: {nobodys:?}");
         return Ok(BTreeMap::new());

@@ -65,7 +65,7 @@ impl CellUnderTest {
             cell: CELL.into(),
             ticket_keys: vec![proto::wire::cell::TicketKey {
                 kid: TICKETS.0.into(),
-                secret: TICKETS.1.to_vec().into(),
+                secret: TICKETS.1.to_vec(),
             }],
             create_ms: 1,
         };
@@ -93,7 +93,10 @@ impl CellUnderTest {
         let spec = PlaneSpec {
             name: name_of(process),
             program: PlaneBinaries::find().program("floodgate-cell").unwrap(),
-            args: args.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]).collect(),
+            args: args
+                .iter()
+                .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()])
+                .collect(),
             env: Vec::new(),
         };
         let endpoint = self.stack.start_plane(&spec).await.unwrap();
@@ -137,9 +140,9 @@ impl CellUnderTest {
 
     fn newest(&self, sale: &str) -> Option<(String, Arc<Line>, u64)> {
         let lines = self.lines.lock().unwrap();
-        let told = lines.iter().filter_map(|(name, line)| {
-            Some((name.clone(), line.clone(), line.state(sale)?.epoch))
-        });
+        let told = lines
+            .iter()
+            .filter_map(|(name, line)| Some((name.clone(), line.clone(), line.state(sale)?.epoch)));
         told.max_by_key(|(_, _, epoch)| *epoch)
     }
 
@@ -188,7 +191,7 @@ impl CellUnderTest {
         ticket: &str,
         (quantity, request_id): (u32, [u8; 16]),
     ) -> Result<Order, No> {
-        let (ticket, request_id) = (ticket.to_owned(), request_id.to_vec().into());
+        let (ticket, request_id) = (ticket.to_owned(), request_id.to_vec());
         let asked = Asked::Reserve(Reserve { ticket, quantity, request_id });
         self.order(sale, buyer, asked).await
     }
@@ -201,7 +204,7 @@ impl CellUnderTest {
         order: OrderId,
         card: &str,
     ) -> Result<Order, No> {
-        let asked = Checkout { order: order.0.to_vec().into(), payment_method: card.into() };
+        let asked = Checkout { order: order.0.to_vec(), payment_method: card.into() };
         self.order(sale, buyer, Asked::Checkout(asked)).await
     }
 
@@ -212,7 +215,7 @@ impl CellUnderTest {
         buyer: BuyerKey,
         order: OrderId,
     ) -> Result<Order, No> {
-        let asked = Asked::Cancel(Cancel { order: order.0.to_vec().into() });
+        let asked = Asked::Cancel(Cancel { order: order.0.to_vec() });
         self.order(sale, buyer, asked).await
     }
 
@@ -223,7 +226,7 @@ impl CellUnderTest {
         buyer: BuyerKey,
         order: OrderId,
     ) -> Result<Order, No> {
-        self.order(sale, buyer, Asked::Show(Show { order: order.0.to_vec().into() })).await
+        self.order(sale, buyer, Asked::Show(Show { order: order.0.to_vec() })).await
     }
 
     async fn order(&self, sale: &str, buyer: BuyerKey, asked: Asked) -> Result<Order, No> {

@@ -23,7 +23,7 @@ pub(crate) fn record(sale: &str, units: u32, cap: u32) -> SaleRecord {
         keeping_ms: 60_000,
         state: sale_record::State::Warm.into(),
         revision: 1,
-        buyer_key: vec![7; 32].into(),
+        buyer_key: vec![7; 32],
         buckets: vec![BucketPlan { cell: "cell-1".into(), first_unit: FIRST_UNIT, units }],
         update_ms: 1,
         ..SaleRecord::default()

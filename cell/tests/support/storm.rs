@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::cell::{BAD_CARD, CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, until};
 
 /// How long a buyer waits for a unit before giving up.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An acknowledged hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,16 +138,17 @@ impl Buyer {
             requests.push(request);
         }
         let give_up = Instant::now() + PATIENCE;
+        let mut kept: Option<String> = None;
         while Instant::now() < give_up {
-            let ticket = match self.cell.join(&self.sale, self.key).await {
-                Ok((ticket, _)) => ticket,
-                Err(no) => {
-                    self.consider(no).await?;
-                    continue;
+            let Some(ticket) = &kept else {
+                match self.cell.join(&self.sale, self.key).await {
+                    Ok((ticket, _)) => kept = Some(ticket),
+                    Err(no) => self.consider(no).await?,
                 }
+                continue;
             };
             let tries = requests.iter().map(|&request| {
-                self.cell.reserve(&self.sale, self.key, &ticket, (quantity, request))
+                self.cell.reserve(&self.sale, self.key, ticket, (quantity, request))
             });
             let answers = futures_util::future::join_all(tries).await;
             let (ended, orders): (Vec<&Order>, Vec<&Order>) =
@@ -166,7 +167,11 @@ impl Buyer {
                 return Some((*order).clone());
             }
             for no in answers.into_iter().filter_map(Result::err) {
-                self.consider(no).await?;
+                if let No::Refused(Reason::TicketSpent | Reason::TicketExpired) = no {
+                    kept = None;
+                } else {
+                    self.consider(no).await?;
+                }
             }
         }
         None
@@ -180,7 +185,10 @@ impl Buyer {
                 match answer {
                     Ok(paid) if paid.state() == State::Paid => {
                         let mut told = self.told.lock().unwrap();
-                        assert_eq!(paid.units, told.held[&order].units, "other units were paid for");
+                        assert_eq!(
+                            paid.units, told.held[&order].units,
+                            "other units were paid for"
+                        );
                         told.paid.push(order);
                         return;
                     }
@@ -216,9 +224,7 @@ impl Buyer {
     /// What a buyer does who was told no: asks again after a moment, or gives up (none).
     async fn consider(&mut self, no: No) -> Option<()> {
         match no {
-            No::Refused(reason)
-                if reason.retry() == proto::fault::Retry::No && reason != Reason::TicketSpent =>
-            {
+            No::Refused(reason) if reason.retry() == proto::fault::Retry::No => {
                 *self.told.lock().unwrap().refused.entry(reason).or_default() += 1;
                 None
             }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::fold;
 use crate::judge::LedgerCounts;
 use crate::load::{End, SaleLive};
 
@@ -40,10 +41,9 @@ pub(super) fn funnel(
         ends.iter().map(|(what, end)| format!("{what} {}", live.ended(*end))).collect();
     writeln!(out, "{:>9} {}", "others", ends.join(", "))?;
     if let Some(counts) = counts {
-        writeln!(
-            out,
-            "{:>9} held {}, paid {}, expired {}, cancelled {}, declined {}, review {}, \
-             refunded {}, taken over {}",
+        let counted = format!(
+            "{:>9} held {}, paid {}, expired {}, cancelled {}, declined {}, review {}, refunded {}, \
+             take-overs {}",
             "ledger",
             counts.held,
             counts.paid,
@@ -53,7 +53,8 @@ pub(super) fn funnel(
             counts.review,
             counts.refunded,
             counts.take_overs
-        )?;
+        );
+        fold::write(out, &counted, 10)?;
     }
     writeln!(out)
 }

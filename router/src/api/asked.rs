@@ -117,6 +117,30 @@ impl Edge {
         })
     }
 
+    /// The process that keeps the buyer's bucket. Once the sale is over its bucket may be at rest, and any process of the
+    /// cell answers for it.
+    fn keeper(&self, asked: &Asked) -> Result<(u32, Arc<Process>), Fault> {
+        let known = self.bucket(asked);
+        if let Ok((bucket, now)) = &known
+            && now.keeper.is_up()
+        {
+            return Ok((*bucket, now.keeper.clone()));
+        }
+        let over = matches!(
+            decided_phase(&asked.sale, self.clock.now_ms()),
+            Phase::Ended | Phase::Cancelled
+        );
+        let any = asked
+            .sale
+            .bucket(asked.buyer)
+            .filter(|_| over)
+            .and_then(|bucket| Some((bucket, self.links.any(asked.sale.cell(bucket))?)));
+        match any {
+            Some(any) => Ok(any),
+            None => known.map(|(bucket, now)| (bucket, now.keeper)),
+        }
+    }
+
     /// Why a sale has not begun to sell, if so: it is not its time, or not all of its cells are ready.
     pub(crate) fn not_begun(&self, sale: &SaleEntry) -> Option<Fault> {
         let (now_ms, start_ms) = (self.clock.now_ms(), sale.record.start_ms);
@@ -136,7 +160,7 @@ impl Edge {
         what: call::Kind,
     ) -> Result<answer::Kind, Fault> {
         self.sales.take(asked.sale.id.as_str())?;
-        let (bucket, now) = self.bucket(asked)?;
+        let (bucket, process) = self.keeper(asked)?;
         let kind = if asked.sale.standard { Kind::Standard } else { kind };
         let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
         let left = asked.deadline.saturating_duration_since(Instant::now());
@@ -149,7 +173,7 @@ impl Edge {
             buyer: asked.buyer.0.to_vec().into(),
             kind: Some(what),
         };
-        let answer = now.keeper.call(kind, call, asked.deadline).await;
+        let answer = process.call(kind, call, asked.deadline).await;
         // One bucket has nothing; whether all of the sale has nothing is known here alone.
         match answer {
             Err(fault)

@@ -99,8 +99,9 @@ impl Model {
         let taken: BTreeSet<u32> = self.orders.values().flat_map(|one| one.units.clone()).collect();
         self.next = taken.last().map_or(0, |last| last + 1);
         self.returned = (0..self.next).filter(|index| !taken.contains(index)).collect();
-        self.next_rank = self.ranks_end;
         if wipe {
+            // Nobody knows any more which of the committed ranks were given out.
+            self.next_rank = self.ranks_end;
             self.ranks.clear();
         }
     }
