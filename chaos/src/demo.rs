@@ -107,6 +107,11 @@ impl DemoPlan {
         }
     }
 
+    /// Whether the run folder stays: asked for here, or for all run folders.
+    fn keeps(&self) -> bool {
+        self.keep || std::env::var_os("FLOODGATE_KEEP_RUN_FOLDER").is_some()
+    }
+
     fn shape(&self) -> PlanShape {
         PlanShape {
             buyers: self.buyers,
@@ -146,11 +151,11 @@ pub enum DemoError {
 pub async fn run(demo: &DemoPlan, out: &mut impl Write) -> Result<Proof, DemoError> {
     say(&format!("seed {}: starting {} cells", demo.seed, demo.cells));
     let began = Instant::now();
-    let options = StackOptions { keep: demo.keep, ..StackOptions::default() };
+    let options = StackOptions { keep: demo.keeps(), ..StackOptions::default() };
     let plan = PlatformPlan { cells: demo.cells, options, ..PlatformPlan::default() };
     let platform = Platform::start(plan).await?;
     let proof = on_platform(demo, &platform, began, out).await;
-    if demo.keep {
+    if demo.keeps() {
         say(&format!("kept: {}", platform.stack().folder().display()));
     }
     platform.shutdown().await?;
@@ -199,7 +204,7 @@ async fn on_platform(
     let told = std::mem::take(&mut outcome.told);
     let provider_file = folder.join("provider/ledger.jsonl");
     let evidence = judge::read(agreed, told, &provider_file, &stores).await?;
-    if demo.keep {
+    if demo.keeps() {
         write_evidence(folder, &evidence)?;
     }
     let judgement = judge::judge(&evidence);

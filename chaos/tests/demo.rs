@@ -13,9 +13,9 @@ use local::Faults;
 
 /// Plays a sale of 150 units for 1,500 buyers, and returns what was drawn.
 async fn play(drill: Option<Drill>) -> String {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("FLOODGATE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
-    eprintln!("SEED={seed}");
+    eprintln!("FLOODGATE_SEED={seed}");
     let plan = DemoPlan {
         drill,
         cells: 4,

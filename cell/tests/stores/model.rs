@@ -3,6 +3,7 @@
 //! The test plays the keeper: it asks Redis, commits to Postgres, follows in Redis, and takes over. After every step
 //! both stores must say what the model says, unit by unit. `FLOODGATE_SEED` chooses the lives.
 
+mod compare;
 mod keeper;
 mod plain;
 

@@ -117,3 +117,9 @@ impl Model {
         0..BUYERS
     }
 }
+
+/// The number of an order's id.
+pub(super) fn number_of(order: OrderId) -> u32 {
+    let [a, b, c, d, ..] = order.0;
+    u32::from_be_bytes([a, b, c, d])
+}
