@@ -29,79 +29,105 @@ const SHAPES: [(Shape, f64, f64); 3] = [
 ];
 const ALL_LAYERS: f64 = 1.6;
 
+/// The servers to compare, each on one thread.
+struct Edge {
+    cell: Cell,
+    body: PathBuf,
+    bare: Program,
+    haproxy: HaProxy,
+    open: SocketAddr,
+    layered: SocketAddr,
+    token: String,
+}
+
 /// Takes all figures of the edge.
 pub(crate) async fn measure(seconds: u64) -> Result<()> {
-    let cell = Cell::start(&["--threads", "1"]).await?;
-    let body = request_body(cell.stack().folder())?;
-    let bare = Program::bare().await?;
-    let haproxy = HaProxy::start(cell.stack().folder(), bare.address).await?;
-    let open = cell.start_router("router", &["--threads", "1", "--open-probe"]).await?;
-    let layered = cell
-        .start_router(
-            "router-2",
-            &["--threads", "1", "--buyer-calls-per-s", "1000000", "--buyer-calls-burst", "1000000"],
-        )
-        .await?;
-    let token = cell.token("prober");
-    check(&format!("http://{}", open.address), None).await?;
-    check(&format!("http://{}", layered.address), Some(&token)).await?;
-
+    let edge = Edge::start().await?;
     for (shape, direct_most, haproxy_most) in SHAPES {
+        edge.compare(shape, seconds, direct_most, haproxy_most).await?;
+    }
+    Ok(())
+}
+
+impl Edge {
+    async fn start() -> Result<Edge> {
+        let cell = Cell::start(&["--threads", "1"]).await?;
+        let body = request_body(cell.stack().folder())?;
+        let bare = Program::bare().await?;
+        let haproxy = HaProxy::start(cell.stack().folder(), bare.address).await?;
+        let open = cell.start_router("router", &["--threads", "1", "--open-probe"]).await?.address;
+        let unlimited = ["--buyer-calls-per-s", "1000000", "--buyer-calls-burst", "1000000"];
+        let layers = [["--threads", "1"].as_slice(), &unlimited].concat();
+        let layered = cell.start_router("router-2", &layers).await?.address;
+        let token = cell.token("prober");
+        check(&format!("http://{open}"), None).await?;
+        check(&format!("http://{layered}"), Some(&token)).await?;
+        Ok(Edge { cell, body, bare, haproxy, open, layered, token })
+    }
+
+    async fn compare(
+        &self,
+        shape: Shape,
+        seconds: u64,
+        direct_most: f64,
+        haproxy_most: f64,
+    ) -> Result<()> {
+        let load = |address, token: Option<String>, pids: Vec<u32>| async move {
+            us_per_call(address, &self.body, shape, seconds, token.as_deref(), &pids).await
+        };
+        let cell = self.cell.pid("cell-1/p1")?;
+        let direct = load(self.bare.address, None, vec![self.bare.pid()?]).await?;
+        let ours = load(self.open, None, vec![self.cell.pid("router")?, cell]).await?;
+        let proxied =
+            load(self.haproxy.address, None, vec![self.haproxy.pid()?, self.bare.pid()?]).await?;
         let how = format!(
             "h2load -t1 -c{} -m{} -D{seconds}, {REQUEST_BYTES}-byte request, user+system time from /proc, one thread each",
             shape.connections, shape.streams
         );
-        let load = |address: SocketAddr, token: Option<String>, pids: Vec<u32>| {
-            let body = body.clone();
-            async move { us_per_call(address, &body, shape, seconds, token.as_deref(), &pids).await }
+        let is_void = shape.streams > 1 && direct > VOID_ABOVE_US;
+        let limit = if is_void { Budget::AtMost(VOID_ABOVE_US) } else { Budget::None };
+        say(format!("edge_bare_us_{shape}"), direct, "us/call", limit, how.clone());
+        let compared = |with: &str, other: f64| {
+            format!(
+                "router and cell {ours:.2} us a call, layers off, over {with} {other:.2}; {how}"
+            )
         };
-        let direct = load(bare.address, None, vec![bare.pid()?]).await?;
-        let ours =
-            load(open.address, None, vec![cell.pid("router")?, cell.pid("cell-1/p1")?]).await?;
-        let proxied = load(haproxy.address, None, vec![haproxy.pid()?, bare.pid()?]).await?;
-        say(format!("edge_bare_us_{shape}"), direct, "us/call", Budget::None, how.clone());
-        if shape.streams > 1 && direct > VOID_ABOVE_US {
-            say(
-                "edge_void".into(),
-                direct,
-                "us/call",
-                Budget::AtMost(VOID_ABOVE_US),
-                "the bare server is too slow: the machine is busy".into(),
-            );
-        }
+        let to_bare = compared("the bare server's", direct);
         say(
             format!("edge_cpu_vs_bare_{shape}"),
             ours / direct,
             "x",
             Budget::AtMost(direct_most),
-            format!(
-                "router and cell {ours:.2} us a call, layers off, over the bare server's {direct:.2}; {how}"
-            ),
+            to_bare,
         );
+        let to_haproxy = compared("HAProxy h2 to h2 and the bare server", proxied);
         say(
             format!("edge_cpu_vs_haproxy_{shape}"),
             ours / proxied,
             "x",
             Budget::AtMost(haproxy_most),
-            format!(
-                "router and cell {ours:.2} us a call over HAProxy h2 to h2 and a bare server {proxied:.2}; {how}"
-            ),
+            to_haproxy,
         );
         if shape.streams > 1 {
-            let pids = vec![cell.pid("router-2")?, cell.pid("cell-1/p1")?];
-            let layers = load(layered.address, Some(token.clone()), pids).await?;
+            let layers = load(
+                self.layered,
+                Some(self.token.clone()),
+                vec![self.cell.pid("router-2")?, cell],
+            )
+            .await?;
+            let how = format!(
+                "router and cell {layers:.2} us a call, token remembered, quotas counted, over {direct:.2}; {how}"
+            );
             say(
                 format!("edge_layers_cpu_vs_bare_{shape}"),
                 layers / direct,
                 "x",
                 Budget::AtMost(ALL_LAYERS),
-                format!(
-                    "router and cell {layers:.2} us a call, token remembered, quotas counted, over {direct:.2}; {how}"
-                ),
+                how,
             );
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn say(name: String, value: f64, unit: &'static str, budget: Budget, how: String) {
