@@ -2,7 +2,7 @@
 //!
 //! A call passes through here: [`Keeper::take`] puts it into the queue of its stage, and the stages (`admission`,
 //! [`hold`], [`settle`], [`lookup`]) work their queues off in batches, one under way a stage. What the stages share is
-//! the [`book`]: what this keeper has committed and therefore knows. [`reign`] takes the bucket over, runs the stages,
+//! the [`book`]: what this keeper has committed and therefore knows. [`mod@reign`] takes the bucket over, runs the stages,
 //! and takes it over again when either store says that something else is true.
 //!
 //! Promises: nothing is answered that is not committed; a keeper that was deposed writes nothing any more (INV-8).

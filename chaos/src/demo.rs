@@ -192,6 +192,7 @@ async fn on_platform(
         live: &live,
         buckets: &staged.sales[0].buckets,
         stock: demo.stock,
+        cap: demo.cap,
         moment: plan.moment,
         victim: plan.victim,
     };

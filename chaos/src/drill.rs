@@ -42,6 +42,8 @@ pub struct Field<'a> {
     pub buckets: &'a [(u32, String, u32)],
     /// Units of the sale.
     pub stock: u32,
+    /// Units that one buyer may want.
+    pub cap: u32,
     /// When it strikes: the share (0 to 1) of units that are held then.
     pub moment: f64,
     /// Whom it strikes, modulo the number of those it may be.

@@ -9,7 +9,7 @@
 //! - [`sale`]: what merchants may ask for, and the record it becomes. [`lifecycle`]: which state a sale shows and what
 //!   may be done in it. [`placement`]: an org's cells. [`plan`]: a sale's buckets. All pure.
 //! - [`store`]: what lies in etcd; every write is a compare-and-swap. `executor`: moves sales along, on one instance at
-//!   a time. `api`, `auth`, `page`: the gRPC edge. [`config`]: how it is started, [`serve`]: how it is put together.
+//!   a time. `api`, `auth`, `page`: the gRPC edge. [`config`]: how it is started, [`mod@serve`]: how it is put together.
 //!
 //! Any instance answers any call. No request of a buyer ever comes here, and nothing that was decided needs this
 //! process to happen: it may be gone for hours.
