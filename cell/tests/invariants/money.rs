@@ -1,5 +1,7 @@
 //! Money: one capture for every paid order, none for any other, whatever the provider does.
 
+use std::time::Duration;
+
 use local::Faults;
 use proto::fault::Reason;
 use proto::id::BuyerKey;
@@ -117,10 +119,17 @@ async fn inv_5_a_capture_that_nobody_claims_goes_back() {
     told.hold(buyer, &held);
     told.paid.push(order);
     audit(&cell, &sale, &told).await;
-    let rows = checked_ledger(&cell.pool, cell.bucket("odd").await).await;
-    let refunds = rows.iter().flat_map(|(_, entries)| entries);
-    let refunds: Vec<_> = refunds.filter(|entry| entry.kind() == Kind::Refunded).collect();
-    assert_eq!(refunds.len(), 2, "each in the ledger, once");
+    // The money is back first, and written down a moment later.
+    let bucket = cell.bucket("odd").await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut refunds = 0;
+    while refunds < 2 && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let rows = checked_ledger(&cell.pool, bucket).await;
+        let entries = rows.iter().flat_map(|(_, entries)| entries);
+        refunds = entries.filter(|entry| entry.kind() == Kind::Refunded).count();
+    }
+    assert_eq!(refunds, 2, "each in the ledger, once");
     assert_eq!(cell.show("odd", buyer, order).await.unwrap().state(), State::Paid);
 }
 

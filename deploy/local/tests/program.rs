@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use floodgate_local::control::{self, ControlRequest, ServerReport};
 use floodgate_local::{PlaneBinaries, PlaneExtras, Platform, PlatformPlan, ServerState};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Long enough for a slow machine; no test waits that long unless it fails.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -62,8 +64,8 @@ impl Drop for Up {
     }
 }
 
-fn signal(pid: u32, signal: &str) {
-    assert!(Command::new("kill").args([signal, &pid.to_string()]).status().unwrap().success());
+fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), signal).unwrap();
 }
 
 fn is_alive(pid: u32) -> bool {
@@ -94,7 +96,7 @@ async fn servers_die_with_a_program_that_is_killed() {
     let all = working_in(&up.folder);
     assert!(all.len() > 6, "etcd, provider, Redis, Postgres with its backends: {all:?}");
 
-    signal(up.child.id(), "-9");
+    send(up.child.id(), Signal::SIGKILL);
     up.child.wait().unwrap();
 
     until("every server is gone", || !all.iter().any(|pid| is_alive(*pid))).await;
@@ -106,7 +108,7 @@ async fn the_next_stack_clears_what_a_killed_one_left() {
     let (content, said) = up.run(&["pause", "cell-1/postgres"]);
     assert!(content, "{said}");
     let all = working_in(&up.folder);
-    signal(up.child.id(), "-9");
+    send(up.child.id(), Signal::SIGKILL);
     up.child.wait().unwrap();
     assert!(up.folder.exists());
 
@@ -147,7 +149,7 @@ async fn a_second_terminal_hurts_and_heals() {
     assert!(!content && said.contains("etcd is down; it cannot be paused"), "{said}");
 
     let all = working_in(&up.folder);
-    signal(up.child.id(), "-TERM");
+    send(up.child.id(), Signal::SIGTERM);
     assert!(up.child.wait().unwrap().success());
     assert!(!all.iter().any(|pid| is_alive(*pid)));
     assert!(!up.folder.exists());
@@ -181,7 +183,7 @@ async fn a_chosen_folder_is_kept() {
     std::fs::set_permissions(parent.path(), open).unwrap();
     let folder = parent.path().join("run");
     let mut up = Up::start(&["--stores-only", "--folder", folder.to_str().unwrap()]);
-    signal(up.child.id(), "-TERM");
+    send(up.child.id(), Signal::SIGTERM);
     assert!(up.child.wait().unwrap().success());
     assert!(folder.join("logs/cell-1.redis.log").exists());
     assert!(folder.join("platform.key").exists());

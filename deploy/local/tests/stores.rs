@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use etcd_client::Client as Etcd;
 use floodgate_local::{LocalError, PlaneSpec, ServerState, Stack, StackOptions};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use redis::AsyncCommands;
 use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Executor};
@@ -42,6 +44,11 @@ fn processes_of(folder: &Path) -> Vec<u32> {
         std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
     })
     .collect()
+}
+
+/// Kills one process, behind the stack's back.
+fn kill_alone(pid: u32) {
+    kill(Pid::from_raw(pid.try_into().unwrap()), Signal::SIGKILL).unwrap();
 }
 
 #[tokio::test]
@@ -223,8 +230,7 @@ async fn a_server_that_dies_by_itself_is_news() {
     stack.start_redis("cell-1").await.unwrap();
     let mut exits = stack.exits();
     let pid = stack.pid("cell-1/redis").unwrap();
-    let kill = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(kill.unwrap().success());
+    kill_alone(pid);
 
     let news = tokio::time::timeout(DEADLINE, exits.recv()).await.unwrap().unwrap();
     assert_eq!((news.name.as_str(), news.pid), ("cell-1/redis", pid));
@@ -243,7 +249,7 @@ async fn a_postgres_whose_main_process_died_alone_can_be_restarted() {
     // Its backends are paused, so they do not notice.
     stack.pause("cell-1/postgres").await.unwrap();
     let pid = stack.pid("cell-1/postgres").unwrap();
-    std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
+    kill_alone(pid);
     until("the death is noticed", || stack.pid("cell-1/postgres").is_none()).await;
     stack.restart("cell-1/postgres").await.unwrap();
     PgConnection::connect(&endpoint.url).await.unwrap();
