@@ -2,7 +2,7 @@
 //!
 //! It is open-loop: a slow platform does not make fewer buyers come, and every call's latency counts from the moment
 //! it was meant to begin. Each buyer is one task that joins, waits, reserves and pays, and asks again with the same
-//! request id whenever an outcome is unknown. All of it runs on one thread of its own, so that what else a run does
+//! request id whenever an outcome is unknown. All of it runs on threads of its own, so that what else a run does
 //! (drills, reports) delays no arrival.
 
 mod arrivals;
@@ -27,9 +27,6 @@ use crate::told::{Told, ToldLog};
 
 pub use live::{End, Live, SaleLive};
 pub use sample::{CallKind, Latency, Outcome, Sample, Samples};
-
-/// With one thread alone a burst of answers would stand before the next arrivals.
-const THREADS: usize = 2;
 
 /// A connection of ours serves so many calls at a time at most.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
@@ -149,13 +146,12 @@ impl Load {
             samples: Samples::new(start_us),
             stop: stop.clone(),
         });
-        let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(THREADS).thread_name("load").on_thread_start(go_first);
-        let runtime = runtime.enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let endpoints = plan.routers.iter().map(|url| endpoint(url));
         let endpoints = endpoints.collect::<Result<Vec<_>, _>>()?;
         let (tell, done) = oneshot::channel();
         thread::Builder::new().name("load".to_owned()).spawn(move || {
+            go_first();
             let outcome = runtime.block_on(arrivals::drive(plan, &endpoints, shared));
             // Nobody to tell: whoever started the load has gone.
             tell.send(outcome).ok();

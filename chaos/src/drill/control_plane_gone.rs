@@ -13,8 +13,10 @@ const PAUSED_AT: f64 = 0.20;
 const KILLED_AT: f64 = 0.35;
 const RESTARTED_AT: f64 = 0.50;
 
-/// A call that waited for a server which does not answer would take longer than this.
-const WAITED_US: u64 = 2_000_000;
+/// Calls take longer the more of the crowd is there; without etcd they may take so much longer than before, and twice
+/// as long. One that waited for a server which does not answer would run into its deadline.
+const LONGER_US: u64 = 500_000;
+const DEADLINE_US: u64 = 5_000_000;
 
 /// Calls that the platform answers by itself; a payment waits for the provider.
 const PROMPT: [CallKind; 3] = [CallKind::Join, CallKind::GetTicket, CallKind::Reserve];
@@ -78,12 +80,15 @@ impl Blow {
         let before = |sample: &Sample| is_prompt(sample) && end_us(sample) < self.paused_us;
         let without = |sample: &Sample| is_prompt(sample) && during.contains(&end_us(sample));
         let after = |sample: &Sample| is_prompt(sample) && sample.intended_us >= self.back_us;
-        let without = samples.latency(without);
-        if without.max() > WAITED_US {
+        let (before, without) = (samples.latency(before), samples.latency(without));
+        if without.max() > DEADLINE_US {
             report.against.push(format!("a call took {} ms", without.max() / 1_000));
         }
+        if without.at(0.99) > 2 * before.at(0.99) + LONGER_US {
+            report.against.push("calls took much longer without them".to_owned());
+        }
         for (when, latency) in [
-            ("before", samples.latency(before)),
+            ("before", before),
             ("without them", without),
             ("at the new router", samples.latency(after)),
         ] {

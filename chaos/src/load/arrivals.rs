@@ -1,10 +1,19 @@
 //! Arrivals: sends every buyer off at their planned moment, and waits for all of them in the end.
+//!
+//! A thread of its own does nothing else: it begins each visit up to the point where its first call is handed to a
+//! connection, and leaves the rest to the load's other threads. So a burst of answers, or of failures when a router
+//! dies, delays nobody's arrival.
 
-use std::future::ready;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
 use tonic::transport::{Channel, Endpoint};
@@ -38,13 +47,9 @@ pub(super) async fn drive(
     let pages: Vec<_> =
         shops.iter().map(|shop| tokio::spawn(page::watch(Arc::clone(shop)))).collect();
     let give_up = tokio::time::Instant::from_std(plan.start + plan.give_up_after);
-    let leaders: Vec<_> = shops.iter().filter(|shop| !shop.crowd.follows).map(send).collect();
-    let followers: Vec<_> = shops.iter().filter(|shop| shop.crowd.follows).map(send).collect();
-    let leaders = join_all(leaders.into_iter().map(tokio::spawn));
-    let followers = join_all(followers.into_iter().map(tokio::spawn));
-    let mut followers = Box::pin(followers);
-    let mut leaders = Box::pin(leaders);
-    // Followers are polled along, being tasks of their own; their end is waited for below.
+    let (leaders, followers): (Vec<_>, Vec<_>) = shops.iter().partition(|shop| !shop.crowd.follows);
+    let mut leaders = pin!(send_all(&leaders));
+    let mut followers = pin!(send_all(&followers));
     if timeout_at(give_up, &mut leaders).await.is_err() {
         shared.stop.cancel();
         timeout(LAST_CALLS_LIMIT, leaders).await.ok();
@@ -76,32 +81,55 @@ fn connect(routers: &[Endpoint], first: usize, count: usize) -> Vec<Channel> {
     endpoints.take(count).map(Endpoint::connect_lazy).collect()
 }
 
-/// Sends the buyers of one sale and waits until the last has gone.
-fn send(shop: &Arc<Shop>) -> impl Future<Output = ()> + Send + use<> {
-    let shop = Arc::clone(shop);
-    async move {
-        let Some(live) = shop.shared.live.sale(shop.number) else { return };
-        let mut buyers = JoinSet::new();
-        for (place, plan) in shop.crowd.buyers.iter().enumerate() {
-            let due = shop.shared.start + Duration::from_micros(plan.arrival_us);
-            if due > Instant::now() {
-                tokio::select! {
-                    () = sleep_until(due.into()) => {}
-                    () = shop.shared.stop.cancelled() => break,
-                }
-            }
-            if shop.crowd.follows && live.is_over() {
-                break;
-            }
-            if let Some(buyer) = Buyer::new(Arc::clone(&shop), place) {
-                buyers.spawn(buyer.visit(due));
-            }
-            // Those who have gone leave no trace behind.
-            while buyers.try_join_next().is_some() {}
+/// Sends the buyers of some sales, from a thread of its own, and waits until the last has gone.
+fn send_all(shops: &[&Arc<Shop>]) -> impl Future<Output = ()> + use<> {
+    let (visits, arrivals) =
+        (Handle::current(), Builder::new_current_thread().enable_time().build());
+    let shops: Vec<_> = shops.iter().map(|shop| Arc::clone(shop)).collect();
+    let (tell, gone) = oneshot::channel();
+    let work = move || {
+        super::go_first();
+        // Without a runtime nobody is sent, and the report shows that nobody came.
+        if let Ok(arrivals) = arrivals {
+            arrivals.block_on(join_all(shops.iter().map(|shop| send(shop, &visits))));
         }
-        while buyers.join_next().await.is_some() {}
-        ready(()).await;
+        // Nobody to tell: the run is over.
+        tell.send(()).ok();
+    };
+    let started = thread::Builder::new().name("arrivals".to_owned()).spawn(work);
+    async move {
+        if started.is_ok() {
+            gone.await.ok();
+        }
     }
+}
+
+/// Sends the buyers of one sale and waits until the last has gone.
+async fn send(shop: &Arc<Shop>, visits: &Handle) {
+    let Some(live) = shop.shared.live.sale(shop.number) else { return };
+    let mut buyers = JoinSet::new();
+    for (place, plan) in shop.crowd.buyers.iter().enumerate() {
+        let due = shop.shared.start + Duration::from_micros(plan.arrival_us);
+        if due > Instant::now() {
+            tokio::select! {
+                () = sleep_until(due.into()) => {}
+                () = shop.shared.stop.cancelled() => break,
+            }
+        }
+        if shop.crowd.follows && live.is_over() {
+            break;
+        }
+        if let Some(buyer) = Buyer::new(Arc::clone(shop), place) {
+            let mut visit = Box::pin(buyer.visit(due));
+            // As far as it goes without waiting; whoever takes it over polls it again at once.
+            if poll_fn(|context| Poll::Ready(visit.as_mut().poll(context).is_pending())).await {
+                buyers.spawn_on(visit, visits);
+            }
+        }
+        // Those who have gone leave no trace behind.
+        while buyers.try_join_next().is_some() {}
+    }
+    while buyers.join_next().await.is_some() {}
 }
 
 /// Waits until every page has shown for a while that no order is live.

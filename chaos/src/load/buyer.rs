@@ -39,6 +39,9 @@ const HANG_UP_MS: std::ops::Range<u64> = 20..120;
 /// How long after PAYING a buyer asks what became of it.
 const PAYING_AGAIN_MS: std::ops::Range<u64> = 300..700;
 
+/// How long after paying a buyer looks at the order once more.
+const LOOK_AGAIN_MS: std::ops::Range<u64> = 200..2_000;
+
 /// Waits are stretched or shortened by at most this share, so that nobody asks in step.
 const JITTER: f64 = 0.2;
 
@@ -213,7 +216,7 @@ impl Buyer {
             hang_up = false;
             match answer {
                 Answer::Order(told) => match told.state {
-                    OrderState::Paid => return Next::End(End::Paid),
+                    OrderState::Paid => return self.look_again(order).await,
                     OrderState::Expired => return Next::JoinAgain,
                     OrderState::Cancelled | OrderState::Refunded => return Next::End(End::Refused),
                     OrderState::Held => ask = checkout.clone(),
@@ -243,6 +246,16 @@ impl Buyer {
                 Err(next) => return next,
             };
         }
+    }
+
+    /// Looks at a paid order once more, a little later: it must still be paid, whatever has died meanwhile.
+    async fn look_again(&mut self, order: OrderId) -> Next {
+        let pause = Duration::from_millis(self.draws.random_range(LOOK_AGAIN_MS));
+        if let Ok(intended) = self.wait(pause, Patience::Run).await {
+            // The told log keeps the answer; the judge compares it with the one before.
+            self.settle(&Ask::GetOrder { order }, intended, Patience::Run, false).await.ok();
+        }
+        Next::End(End::Paid)
     }
 
     /// Asks until there is an answer or a refusal that stands. An answer is never [`Answer::Unknown`] then.
