@@ -78,8 +78,8 @@ reasons! {
     MessageUndecodable = 10, "MESSAGE_UNDECODABLE", InvalidArgument, No, "the request is not a message of this call; check the client's .proto files";
     /// More bytes than any request needs.
     MessageTooLarge = 11, "MESSAGE_TOO_LARGE", InvalidArgument, No, "the request is too large; no call needs this much";
-    /// The caller's time ran out before anything was changed.
-    DeadlinePassed = 12, "DEADLINE_PASSED", DeadlineExceeded, No, "the call came too late and changed nothing; call again with more time";
+    /// The caller's time ran out, perhaps after it was carried out.
+    DeadlinePassed = 12, "DEADLINE_PASSED", DeadlineExceeded, No, "the time that the call had is over; ask again with the same request, which finds out";
 
     /// No token came along.
     TokenMissing = 20, "TOKEN_MISSING", Unauthenticated, No, "send a token as `authorization: Bearer`";
