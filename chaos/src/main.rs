@@ -63,6 +63,10 @@ struct RunArgs {
     keep: bool,
 }
 
+/// A call allocates some fifty times; this costs the least of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(proof) => ExitCode::from(proof.exit_code()),

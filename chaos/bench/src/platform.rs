@@ -1,38 +1,39 @@
 //! The whole platform on this machine: gRPC calls to a router, committed holds in Postgres.
 
+use crate::calls::{Line, Refused};
 use crate::figure::{Budget, Figure};
 use crate::sale::{Cell, ORG};
 use crate::script;
 use anyhow::{Result, ensure};
 use futures_util::{TryStreamExt, stream};
+use http::HeaderValue;
 use proto::wire::admin::sale::Class;
-use proto::wire::storefront::storefront_service_client::StorefrontServiceClient;
-use proto::wire::storefront::{GetSaleStateRequest, JoinRequest, ReserveRequest};
+use proto::wire::storefront::{
+    GetSaleStateRequest, JoinRequest, Order, ReserveRequest, SaleState, Ticket,
+};
 use rand::RngExt;
 use std::time::{Duration, Instant};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request};
+use tonic::Code;
 
 const CONNECTIONS: usize = 8;
 const UNDER_WAY: usize = 768;
 /// Buyers a second of the figure's time, for having enough of them.
 const BUYERS_PER_S: u64 = 25_000;
+/// How long whoever is refused for the moment waits.
+const AGAIN: Duration = Duration::from_millis(100);
 const STOCK: u32 = 10_000_000;
 
-type Client = StorefrontServiceClient<Channel>;
-
 struct Buyer {
-    token: MetadataValue<Ascii>,
+    token: HeaderValue,
     ticket: String,
 }
 
 /// Takes the figures of the whole platform, between two runs of the yardstick.
 pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let before = script::rate().await?;
-    let cell = Cell::start(&[]).await?;
+    let cell = Cell::start(&["--threads", "1"]).await?;
     let settings = cell.settings().await?;
-    let router = cell.start_router("router", &["--sale-calls-per-s", "1000000"]).await?;
+    let router = cell.start_router("router", &["--threads", "1", "--sale-calls-per-s", "1000000"]).await?;
     let sales = ["sreserve", "sboth"];
     for sale in sales {
         cell.open_sale(sale, STOCK, Class::Standard).await?;
@@ -80,10 +81,10 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     Ok(())
 }
 
-async fn connect(url: &str) -> Result<Vec<Client>> {
+async fn connect(url: &str) -> Result<Vec<Line>> {
     let mut clients = Vec::new();
     for _ in 0..CONNECTIONS {
-        clients.push(Client::new(Endpoint::from_shared(url.to_owned())?.connect().await?));
+        clients.push(Line::connect(url).await?);
     }
     Ok(clients)
 }
@@ -91,7 +92,10 @@ async fn connect(url: &str) -> Result<Vec<Client>> {
 fn make_buyers(cell: &Cell, prefix: &str, count: u64) -> Vec<Buyer> {
     let buyer = |number| {
         let token = format!("Bearer {}", cell.token(&format!("{prefix}{number}")));
-        Some(Buyer { token: token.parse().ok()?, ticket: String::new() })
+        let mut token = HeaderValue::try_from(token).ok()?;
+        // Every call has another one, so there is nothing to remember for the next.
+        token.set_sensitive(true);
+        Some(Buyer { token, ticket: String::new() })
     };
     (0..count).filter_map(buyer).collect()
 }
@@ -106,21 +110,21 @@ enum Step {
 }
 
 /// Lets every buyer take a step, `UNDER_WAY` at a time. Returns how many did a second.
-async fn each(clients: &[Client], buyers: &mut [Buyer], sale: &str, step: Step) -> Result<f64> {
+async fn each(clients: &[Line], buyers: &mut [Buyer], sale: &str, step: Step) -> Result<f64> {
     let sale = format!("orgs/{ORG}/sales/{sale}");
     let count = buyers.len();
     let began = Instant::now();
     stream::iter(buyers.iter_mut().enumerate().map(Ok))
         .try_for_each_concurrent(UNDER_WAY, |(number, buyer)| {
-            let (mut client, sale) = (clients[number % CONNECTIONS].clone(), sale.clone());
+            let (client, sale) = (&clients[number % CONNECTIONS], sale.clone());
             async move {
                 match step {
-                    Step::Open => open(&mut client, buyer, sale).await,
-                    Step::Join => join(&mut client, buyer, sale).await,
-                    Step::Reserve => reserve(&mut client, buyer, sale).await,
+                    Step::Open => open(client, buyer, sale).await,
+                    Step::Join => join(client, buyer, sale).await,
+                    Step::Reserve => reserve(client, buyer, sale).await,
                     Step::JoinAndReserve => {
-                        join(&mut client, buyer, sale.clone()).await?;
-                        reserve(&mut client, buyer, sale).await
+                        join(client, buyer, sale.clone()).await?;
+                        reserve(client, buyer, sale).await
                     }
                 }
             }
@@ -130,43 +134,34 @@ async fn each(clients: &[Client], buyers: &mut [Buyer], sale: &str, step: Step) 
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 
-fn signed<T>(buyer: &Buyer, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", buyer.token.clone());
-    request
-}
-
-async fn open(client: &mut Client, buyer: &Buyer, sale: String) -> Result<()> {
-    client.get_sale_state(signed(buyer, GetSaleStateRequest { sale })).await?;
+async fn open(client: &Line, buyer: &Buyer, sale: String) -> Result<()> {
+    let path = "/floodgate.storefront.v1.StorefrontService/GetSaleState";
+    let _: SaleState = client.call(path, &buyer.token, &GetSaleStateRequest { sale }).await?;
     Ok(())
 }
 
-async fn join(client: &mut Client, buyer: &mut Buyer, sale: String) -> Result<()> {
-    let ticket = client.join(signed(buyer, JoinRequest { sale })).await?.into_inner();
+async fn join(client: &Line, buyer: &mut Buyer, sale: String) -> Result<()> {
+    let path = "/floodgate.storefront.v1.StorefrontService/Join";
+    let ticket: Ticket = client.call(path, &buyer.token, &JoinRequest { sale }).await?;
     buyer.ticket = ticket.ticket;
     Ok(())
 }
 
-async fn reserve(client: &mut Client, buyer: &Buyer, sale: String) -> Result<()> {
+async fn reserve(client: &Line, buyer: &Buyer, sale: String) -> Result<()> {
     let mut id: [u8; 16] = rand::rng().random();
     id[6] = id[6] & 15 | 64;
     let hex = proto::id::hex(&id);
     let request_id =
         format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+    let path = "/floodgate.storefront.v1.StorefrontService/Reserve";
+    let request = ReserveRequest { sale, ticket: buyer.ticket.clone(), quantity: 1, request_id };
     loop {
-        let ticket = buyer.ticket.clone();
-        let request = ReserveRequest {
-            sale: sale.clone(),
-            ticket,
-            quantity: 1,
-            request_id: request_id.clone(),
-        };
-        match client.reserve(signed(buyer, request)).await {
+        match client.call::<Order>(path, &buyer.token, &request).await {
             Ok(_) => return Ok(()),
-            Err(status) if status.code() == Code::Unavailable => {
-                tokio::time::sleep(Duration::from_millis(100)).await
-            }
-            Err(status) => return Err(status.into()),
+            Err(error) => match error.downcast_ref::<Refused>() {
+                Some(Refused(Code::Unavailable, _)) => tokio::time::sleep(AGAIN).await,
+                _ => return Err(error),
+            },
         }
     }
 }
