@@ -1,7 +1,8 @@
 -- What a cell knows of stock: which buckets it has, what may be sold from them, and who has each unit.
 --
 -- Orgs and sales have integer aliases here, because every row and every index entry of the hot path names them.
--- An index stands only where an invariant needs it.
+-- An index stands only where an invariant needs it. On the hot path its columns begin with the sale, whose alias no other
+-- org has, then what tells rows apart, and the org last: every comparison on the way down costs.
 
 create table org (
     org int generated always as identity primary key,
@@ -99,11 +100,11 @@ create table "order" (
     ticket   bigint not null,
     deadline timestamptz not null,
     intent   text,
-    primary key (org, sale, id)
+    primary key (sale, id, org)
 ) with (fillfactor = 80);
 
 -- A ticket serves one order (INV-7); a take-over finds the spent tickets here.
-create unique index order_ticket on "order" (org, sale, bucket, ticket);
+create unique index order_ticket on "order" (sale, bucket, ticket, org);
 
 -- One row for each unit that is not free. Ending an order deletes its rows; paying keeps them.
 create table unit (
@@ -115,9 +116,9 @@ create table unit (
     id       uuid not null,
     slot     smallint not null,
     -- A unit is in one order (INV-1).
-    constraint unit_once primary key (org, sale, unit),
+    constraint unit_once primary key (sale, unit, org),
     -- A buyer's units take numbered slots below the cap (INV-4).
-    constraint unit_slot unique (org, sale, buyer, slot)
+    constraint unit_slot unique (sale, buyer, slot, org)
 );
 
 -- The processes of this cell, by their last sign of life. A hint for who should keep what: the epoch decides.

@@ -17,8 +17,8 @@ pub use lookup::{Found, find_orders};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Candidate, GateRow, Holder, Loaded, beat, candidates, epoch_under, load, rest, resting,
-    set_gate, take_over,
+    Candidate, GateRow, Holder, Loaded, SpentTicket, beat, candidates, epoch_under, load, rest,
+    resting, set_gate, take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

@@ -4,6 +4,9 @@ use super::{BucketKeys, Inventory, InventoryError};
 use proto::id::{BuyerKey, OrderId};
 use redis::Value;
 
+/// Bytes of an entry of `hold.lua`.
+const ENTRY_BYTES: usize = 41;
+
 /// A hold to try.
 #[derive(Clone, Copy, Debug)]
 pub struct HoldTry {
@@ -90,23 +93,23 @@ impl Inventory {
         cap: u32,
         tries: &[HoldTry],
     ) -> Result<Vec<Grant>, InventoryError> {
+        let mut entries = Vec::with_capacity(tries.len() * ENTRY_BYTES);
+        for hold in tries {
+            // More than a byte holds is more than any cap.
+            let quantity = u8::try_from(hold.quantity).unwrap_or(u8::MAX);
+            entries.extend_from_slice(&hold.buyer.0);
+            entries.extend_from_slice(&hold.order.0);
+            entries.extend_from_slice(&hold.rank.to_be_bytes());
+            entries.push(quantity);
+        }
         let mut command = redis::cmd("FCALL");
-        command.arg("fg_hold").arg(4 + tries.len());
-        command.arg(&keys.rec).arg(&keys.units).arg(&keys.free).arg(&keys.spent);
-        for hold in tries {
-            command.arg(keys.buyer(hold.buyer));
-        }
-        command.arg(epoch).arg(batch).arg(cap);
-        for hold in tries {
-            command.arg(&hold.buyer.0).arg(&hold.order.0).arg(hold.rank).arg(hold.quantity);
-        }
-        let Value::Array(answers) = self.call(run, &command).await? else {
+        command.arg("fg_hold").arg(4);
+        command.arg(&keys.rec).arg(&keys.units).arg(&keys.free).arg(&keys.buyers);
+        command.arg(epoch).arg(batch).arg(cap).arg(entries);
+        let Value::BulkString(answers) = self.call(run, &command).await? else {
             return Err(odd("hold"));
         };
-        if answers.len() != tries.len() {
-            return Err(odd("hold"));
-        }
-        answers.iter().map(|answer| grant(answer).ok_or_else(|| odd("hold"))).collect()
+        grants(&answers).filter(|grants| grants.len() == tries.len()).ok_or_else(|| odd("hold"))
     }
 
     /// Follows a batch of what the ledger has committed. Returns how many units became free.
@@ -121,11 +124,8 @@ impl Inventory {
         settled: &[Settled],
     ) -> Result<u32, InventoryError> {
         let mut command = redis::cmd("FCALL");
-        command.arg("fg_settle").arg(4 + settled.len());
-        command.arg(&keys.rec).arg(&keys.units).arg(&keys.free).arg(&keys.spent);
-        for entry in settled {
-            command.arg(keys.buyer(entry.buyer));
-        }
+        command.arg("fg_settle").arg(4);
+        command.arg(&keys.rec).arg(&keys.units).arg(&keys.free).arg(&keys.buyers);
         command.arg(epoch).arg(batch);
         for entry in settled {
             let what = match entry.what {
@@ -156,14 +156,12 @@ impl Inventory {
         joiners: &[JoinTry],
     ) -> Result<Vec<Joined>, InventoryError> {
         let mut command = redis::cmd("FCALL");
-        command.arg("fg_join").arg(2 + 2 * joiners.len()).arg(&keys.rec).arg(&keys.spent);
+        command.arg("fg_join").arg(2 + joiners.len()).arg(&keys.rec).arg(&keys.buyers);
         for &buyer in joiners {
-            command.arg(keys.joiner(buyer)).arg(keys.buyer(buyer));
+            command.arg(keys.joiner(buyer));
         }
-        command.arg(epoch).arg(batch).arg(tail).arg(ranks_end).arg(cap);
-        for buyer in joiners {
-            command.arg(&buyer.0);
-        }
+        let buyers: Vec<u8> = joiners.iter().flat_map(|buyer| buyer.0).collect();
+        command.arg(epoch).arg(batch).arg(tail).arg(ranks_end).arg(cap).arg(buyers);
         let Value::Array(answers) = self.call(run, &command).await? else {
             return Err(odd("join"));
         };
@@ -179,22 +177,36 @@ fn odd(function: &str) -> InventoryError {
     InventoryError::Unknown(format!("{function} answered in an unknown shape"))
 }
 
-fn grant(answer: &Value) -> Option<Grant> {
-    let Value::BulkString(bytes) = answer else { return None };
-    let (kind, rest) = bytes.split_first()?;
+/// The answers of `hold.lua`, one behind the other.
+fn grants(mut answers: &[u8]) -> Option<Vec<Grant>> {
+    let mut grants = Vec::new();
+    while !answers.is_empty() {
+        let (grant, rest) = grant(answers)?;
+        grants.push(grant);
+        answers = rest;
+    }
+    Some(grants)
+}
+
+fn grant(answer: &[u8]) -> Option<(Grant, &[u8])> {
+    let (kind, rest) = answer.split_first()?;
     Some(match kind {
         b'G' => {
-            let (&paid, rest) = rest.split_first()?;
-            let (units, []) = rest.as_chunks::<4>() else { return None };
-            Grant::Granted {
-                paid,
-                indices: units.iter().map(|unit| u32::from_be_bytes(*unit)).collect(),
-            }
+            let (&[paid, count], rest) = rest.split_first_chunk()?;
+            let (units, rest) = rest.split_at_checked(4 * usize::from(count))?;
+            let indices = units.as_chunks::<4>().0.iter().map(|unit| u32::from_be_bytes(*unit));
+            (Grant::Granted { paid, indices: indices.collect() }, rest)
         }
-        b'L' => Grant::Live(OrderId(rest.try_into().ok()?)),
-        b'S' => Grant::Spent,
-        b'C' => Grant::OverCap(*rest.first()?),
-        b'N' => Grant::None,
+        b'L' => {
+            let (order, rest) = rest.split_first_chunk()?;
+            (Grant::Live(OrderId(*order)), rest)
+        }
+        b'S' => (Grant::Spent, rest),
+        b'C' => {
+            let (paid, rest) = rest.split_first()?;
+            (Grant::OverCap(*paid), rest)
+        }
+        b'N' => (Grant::None, rest),
         _ => return None,
     })
 }

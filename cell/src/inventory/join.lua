@@ -1,7 +1,7 @@
 -- join: gives buyers their ranks, or the ones that they already have.
 --
--- KEYS  1 rec, 2 spent, then per entry: the joiners' hash, the buyer's hash
--- ARGV  1 epoch, 2 batch, 3 tail of the gate, 4 end of the committed ranks, 5 cap; then per entry: buyer
+-- KEYS  1 rec, 2 buyers, then the joiners' hash of each entry
+-- ARGV  1 epoch, 2 batch, 3 tail of the gate, 4 end of the committed ranks, 5 cap, 6 the entries: buyer (16 bytes) each
 -- Returns a number per entry, in their order: the rank, or
 --   -1  no committed rank is left: commit more and ask again
 --   -2  the buyer has all the units that the cap allows
@@ -13,14 +13,17 @@ local function join(keys, args)
   end
   local tail, ranks_end, cap = tonumber(args[3]), tonumber(args[4]), tonumber(args[5])
   local next_rank = tonumber(record[1])
+  local buyers = {}
+  for i = 1, #args[6] / 16 do
+    buyers[i] = string.sub(args[6], 16 * i - 15, 16 * i)
+  end
+  local known = redis.call('HMGET', keys[2], unpack(buyers))
   local answers, given = {}, {}
-  for i = 1, #args - 5 do
-    local buyer = args[5 + i]
-    local joiner = string.sub(buyer, 1, 10)
-    local joiners, buyers = keys[2 * i + 1], keys[2 * i + 2]
+  for i, buyer in ipairs(buyers) do
+    local joiner, joiners = string.sub(buyer, 1, 10), keys[2 + i]
     local rank = given[joiner] and given[joiner][2] or tonumber(redis.call('HGET', joiners, joiner))
-    local _, live, paid = buyer_parts(redis.call('HGET', buyers, buyer))
-    if rank and live == 0 and (rank < tail or redis.call('GETBIT', keys[2], rank) == 1) then
+    local _, live, paid, spent = buyer_parts(known[i])
+    if rank and live == 0 and (rank < tail or rank < spent) then
       rank = nil
     end
     if rank then

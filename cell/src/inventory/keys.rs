@@ -15,34 +15,23 @@ pub struct BucketKeys {
     pub units: String,
     /// Returned units.
     pub free: String,
-    /// Spent tickets.
-    pub spent: String,
-    buyers: String,
-    buyer_hashes: u16,
+    /// Buyers with orders, now or before.
+    pub buyers: String,
     joiners: String,
 }
 
 impl BucketKeys {
-    /// The keys of a bucket with `granted` units.
-    pub fn new(org: &str, sale: &str, bucket: i32, epoch: i64, granted: u32) -> BucketKeys {
+    /// The keys of a bucket.
+    pub fn new(org: &str, sale: &str, bucket: i32, epoch: i64) -> BucketKeys {
         let tag = format!("fg:{{{org}:{sale}:{bucket}}}");
         let of_epoch = format!("{tag}:e{epoch}");
-        // About 64 buyers a hash when every unit is sold.
-        let hashes = (granted / 64).next_power_of_two().clamp(16, 8_192);
         BucketKeys {
             rec: format!("{tag}:rec"),
             units: format!("{of_epoch}:u"),
             free: format!("{of_epoch}:f"),
-            spent: format!("{of_epoch}:t"),
-            buyers: format!("{of_epoch}:b:"),
-            buyer_hashes: u16::try_from(hashes).unwrap_or(16),
+            buyers: format!("{of_epoch}:b"),
             joiners: format!("{tag}:j:"),
         }
-    }
-
-    /// The hash in which a buyer's order stands.
-    pub fn buyer(&self, buyer: BuyerKey) -> String {
-        format!("{}{}", self.buyers, number(buyer) % self.buyer_hashes)
     }
 
     /// The hash in which a buyer's rank stands.
@@ -52,8 +41,7 @@ impl BucketKeys {
 
     /// Every key that belongs to this epoch alone, to be removed after the next take-over.
     pub fn of_epoch(&self) -> Vec<String> {
-        let buyers = (0..self.buyer_hashes).map(|n| format!("{}{n}", self.buyers));
-        [&self.units, &self.free, &self.spent].into_iter().cloned().chain(buyers).collect()
+        [&self.units, &self.free, &self.buyers].into_iter().cloned().collect()
     }
 
     /// Every key that outlives an epoch, to be removed when the bucket is at rest.

@@ -25,21 +25,21 @@ local function loading(key, epoch)
 end
 local NOT_LOADING = 'STALE the bucket is not being loaded under this epoch'
 
--- load_orders: who has which units.
--- KEYS  1 rec, 2 units, then the buyer's hash of each entry
--- ARGV  1 epoch; then per entry: buyer, live order or zeros, live, paid, pairs of order (16 bytes) and local index (4)
-redis.register_function('fg_load_orders', function(keys, args)
+-- load_buyers: who has which units, and has spent which tickets.
+-- KEYS  1 rec, 2 units, 3 buyers
+-- ARGV  1 epoch; then per entry: buyer, live order or zeros, live, paid, spent, pairs of order (16 bytes) and local index (4)
+redis.register_function('fg_load_buyers', function(keys, args)
   if not loading(keys[1], args[1]) then
     return redis.error_reply(NOT_LOADING)
   end
-  for i = 1, (#args - 1) / 5 do
-    local at = 5 * i - 3
-    local buyer, order, live, paid, pairs_of = unpack(args, at, at + 4)
+  for i = 1, (#args - 1) / 6 do
+    local at = 6 * i - 4
+    local buyer, order, live, paid, spent, pairs_of = unpack(args, at, at + 5)
     for n = 1, #pairs_of, 20 do
       local unit = struct.unpack('>I4', pairs_of, n + 16)
       redis.call('SETRANGE', keys[2], unit * 16, string.sub(pairs_of, n, n + 15))
     end
-    redis.call('HSET', keys[2 + i], buyer, order .. string.char(tonumber(live), tonumber(paid)))
+    redis.call('HSET', keys[3], buyer, buyer_value(order, tonumber(live), tonumber(paid), tonumber(spent)))
   end
   return redis.status_reply('OK')
 end)
@@ -53,19 +53,6 @@ redis.register_function('fg_load_free', function(keys, args)
   end
   for i = 2, #args do
     redis.call('RPUSH', keys[2], args[i])
-  end
-  return redis.status_reply('OK')
-end)
-
--- load_spent: ranks of spent tickets.
--- KEYS  1 rec, 2 spent
--- ARGV  1 epoch; then ranks
-redis.register_function('fg_load_spent', function(keys, args)
-  if not loading(keys[1], args[1]) then
-    return redis.error_reply(NOT_LOADING)
-  end
-  for i = 2, #args do
-    redis.call('SETBIT', keys[2], args[i], 1)
   end
   return redis.status_reply('OK')
 end)

@@ -18,31 +18,33 @@ pub struct LoadPlan {
     next: u32,
     /// Indices below `next` that no order has.
     free: Vec<u32>,
-    buyers: BTreeMap<BuyerKey, BuyerUnits>,
-    spent: Vec<u64>,
+    buyers: BTreeMap<BuyerKey, Known>,
     ranks: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct BuyerUnits {
+struct Known {
     live_order: OrderId,
     live: u32,
     paid: u32,
+    /// The buyer's tickets of ranks below this are spent.
+    spent: u64,
     units: Vec<(OrderId, u32)>,
+}
+
+impl Default for Known {
+    fn default() -> Known {
+        Known { live_order: NO_ORDER, live: 0, paid: 0, spent: 0, units: Vec::new() }
+    }
 }
 
 impl LoadPlan {
     /// What follows from what Postgres has; `index` turns a unit number into its local index.
     pub fn new(loaded: &Loaded, index: impl Fn(u32) -> Option<u32>) -> LoadPlan {
-        let mut buyers: BTreeMap<BuyerKey, BuyerUnits> = BTreeMap::new();
+        let mut buyers: BTreeMap<BuyerKey, Known> = BTreeMap::new();
         let mut taken = Vec::new();
         for holder in &loaded.holders {
-            let entry = buyers.entry(holder.buyer).or_insert_with(|| BuyerUnits {
-                live_order: NO_ORDER,
-                live: 0,
-                paid: 0,
-                units: Vec::new(),
-            });
+            let entry = buyers.entry(holder.buyer).or_default();
             let indices: Vec<u32> = holder.units.iter().filter_map(|&unit| index(unit)).collect();
             let count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
             if holder.state == i32::from(State::Paid) {
@@ -53,6 +55,10 @@ impl LoadPlan {
             }
             entry.units.extend(indices.iter().map(|&unit| (holder.order, unit)));
             taken.extend(indices);
+        }
+        for ticket in &loaded.spent {
+            let entry = buyers.entry(ticket.buyer).or_default();
+            entry.spent = entry.spent.max(ticket.rank + 1);
         }
         taken.sort_unstable();
         let next = taken.last().map_or(0, |last| last + 1);
@@ -67,7 +73,6 @@ impl LoadPlan {
             next,
             free,
             buyers,
-            spent: loaded.spent.clone(),
             ranks: loaded.given.unwrap_or(loaded.ranks),
         }
     }
@@ -110,16 +115,11 @@ pub async fn load(
     forget(inventory, run, keys).await?;
     let buyers: Vec<_> = plan.buyers.iter().collect();
     for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
-        inventory.call(run, &orders_slice(keys, epoch, some)).await?;
+        inventory.call(run, &buyers_slice(keys, epoch, some)).await?;
     }
     for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
         inventory
             .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
-            .await?;
-    }
-    for some in plan.spent.chunks(LOAD_SLICE_ENTRIES) {
-        inventory
-            .call(run, function("fg_load_spent", &[&keys.rec, &keys.spent]).arg(epoch).arg(some))
             .await?;
     }
     inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
@@ -164,12 +164,8 @@ async fn unlink(inventory: &Inventory, run: &str, keys: &[String]) -> Result<(),
     Ok(())
 }
 
-fn orders_slice(keys: &BucketKeys, epoch: i64, buyers: &[(&BuyerKey, &BuyerUnits)]) -> Cmd {
-    let mut command = redis::cmd("FCALL");
-    command.arg("fg_load_orders").arg(2 + buyers.len()).arg(&keys.rec).arg(&keys.units);
-    for (buyer, _) in buyers {
-        command.arg(keys.buyer(**buyer));
-    }
+fn buyers_slice(keys: &BucketKeys, epoch: i64, buyers: &[(&BuyerKey, &Known)]) -> Cmd {
+    let mut command = function("fg_load_buyers", &[&keys.rec, &keys.units, &keys.buyers]);
     command.arg(epoch);
     for (buyer, has) in buyers {
         let pairs: Vec<u8> = has
@@ -177,7 +173,8 @@ fn orders_slice(keys: &BucketKeys, epoch: i64, buyers: &[(&BuyerKey, &BuyerUnits
             .iter()
             .flat_map(|(order, unit)| order.0.into_iter().chain(unit.to_be_bytes()))
             .collect();
-        command.arg(&buyer.0).arg(&has.live_order.0).arg(has.live).arg(has.paid).arg(pairs);
+        command.arg(&buyer.0).arg(&has.live_order.0);
+        command.arg(has.live).arg(has.paid).arg(has.spent).arg(pairs);
     }
     command
 }
@@ -191,7 +188,7 @@ fn function(name: &str, keys: &[&str]) -> Cmd {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::Holder;
+    use crate::ledger::{Holder, SpentTicket};
 
     fn holder(order: u8, buyer: u8, state: State, units: &[u32]) -> Holder {
         Holder {
@@ -206,6 +203,10 @@ mod tests {
             amount_minor: 100,
             units: units.to_vec(),
         }
+    }
+
+    fn spent((buyer, rank): (u8, u64)) -> SpentTicket {
+        SpentTicket { buyer: BuyerKey([buyer; 16]), rank }
     }
 
     #[test]
@@ -226,13 +227,15 @@ mod tests {
                 holder(2, 1, State::Held, &[104]),
                 holder(3, 2, State::Paying, &[105, 106]),
             ],
-            spent: vec![1, 2, 3],
+            spent: [(1, 1), (1, 2), (3, 9)].map(spent).to_vec(),
         };
         let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(100));
         assert_eq!((plan.next, &plan.free[..]), (7, &[0, 2, 3][..]));
         assert_eq!(plan.free_units() + 4, 10);
         let first = &plan.buyers[&BuyerKey([1; 16])];
         assert_eq!((first.live_order, first.live, first.paid), (OrderId([2; 16]), 1, 1));
+        let spent = [1, 2, 3].map(|buyer| plan.buyers[&BuyerKey([buyer; 16])].spent);
+        assert_eq!(spent, [3, 0, 10], "the highest of a buyer's tickets, and whoever has no unit");
         let second = &plan.buyers[&BuyerKey([2; 16])];
         assert_eq!((second.live_order, second.live, second.paid), (OrderId([3; 16]), 2, 0));
     }

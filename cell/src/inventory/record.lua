@@ -4,8 +4,9 @@
 --   fg:{tag}:rec       hash: epoch, open, granted, next, rank, and each stage's last batch and answer
 --   fg:{tag}:e<e>:u    16 bytes a unit, at its local index: the order that has it, zeros when it is free
 --   fg:{tag}:e<e>:f    list of local indices that were returned and are free; those from `next` on were never granted
---   fg:{tag}:e<e>:t    bit a rank: set when its ticket is spent
---   fg:{tag}:e<e>:b:n  hash: buyer -> order (16 bytes, zeros when none is live), live units, paid units (a byte each)
+--   fg:{tag}:e<e>:b    hash: buyer -> order (16 bytes, zeros when none is live), live units, paid units (a byte each),
+--                      spent (8 bytes, big-endian): the buyer's tickets of ranks below it are spent. A buyer's ranks rise,
+--                      so that one number says it of all of them.
 --   fg:{tag}:j:n       hash: first 10 bytes of a buyer -> rank of their ticket
 --
 -- A function answers an error whose first word says what to do:
@@ -38,10 +39,14 @@ local function begin(key, epoch, stage, batch, ...)
   return {unpack(values, 5)}
 end
 
--- Splits a buyer's value into order, live and paid units.
+-- Splits a buyer's value into order, live units, paid units and spent.
 local function buyer_parts(value)
   if not value then
-    return NO_ORDER, 0, 0
+    return NO_ORDER, 0, 0, 0
   end
-  return string.sub(value, 1, 16), string.byte(value, 17), string.byte(value, 18)
+  return struct.unpack('>c16BBI8', value)
+end
+
+local function buyer_value(order, live, paid, spent)
+  return struct.pack('>c16BBI8', order, live, paid, spent)
 end

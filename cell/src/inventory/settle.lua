@@ -1,6 +1,6 @@
 -- settle: follows what Postgres has committed about orders: their units return, or are paid for.
 --
--- KEYS  1 rec, 2 units, 3 free, 4 spent, then the buyer's hash of each entry
+-- KEYS  1 rec, 2 units, 3 free, 4 buyers
 -- ARGV  1 epoch, 2 batch; then per entry: what, buyer, order, rank, local indices (4 bytes big-endian each), where what is
 --         R  returned: the order ended
 --         U  undone: the hold was never committed, so its ticket is not spent either
@@ -26,17 +26,14 @@ local function settle(keys, args)
         end
       end
     end
-    local live_order, live, paid = buyer_parts(redis.call('HGET', keys[4 + i], buyer))
+    local live_order, live, paid, spent = buyer_parts(redis.call('HGET', keys[4], buyer))
     if live_order == order then
-      paid = what == 'P' and paid + live or paid
-      if paid > 0 then
-        redis.call('HSET', keys[4 + i], buyer, NO_ORDER .. string.char(0, paid))
-      else
-        redis.call('HDEL', keys[4 + i], buyer)
+      if what == 'P' then
+        paid = paid + live
+      elseif what == 'U' then
+        spent = tonumber(rank)
       end
-      if what == 'U' then
-        redis.call('SETBIT', keys[4], rank, 0)
-      end
+      redis.call('HSET', keys[4], buyer, buyer_value(NO_ORDER, 0, paid, spent))
     end
   end
   redis.call('HSET', keys[1], 'settle_batch', args[2], 'settle_answer', cmsgpack.pack(freed))

@@ -89,7 +89,8 @@ impl Book {
             Some(given) => given..given,
             None => joined.saturating_sub(RANK_BLOCK).max(loaded.cursor)..joined,
         };
-        self.gate = Gate::new(step, &loaded.spent, ghosts);
+        let spent: Vec<u64> = loaded.spent.iter().map(|ticket| ticket.rank).collect();
+        self.gate = Gate::new(step, &spent, ghosts);
         self.epoch = loaded.epoch;
         self.joined = joined;
         self.granted = loaded.granted;

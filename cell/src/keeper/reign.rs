@@ -120,13 +120,12 @@ async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Resu
         let book = keeper.book();
         (book.epoch > 0).then_some(book.joined)
     };
-    let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch, loaded.granted);
+    let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch);
     let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
     let before = inventory::load(inventory, &run, &keys, &loaded, &plan).await?;
     loaded.given = before.given.or(loaded.given);
     if before.epoch > 0 {
-        let (number, granted) = (place.bucket.bucket, loaded.granted);
-        let old = BucketKeys::new(&place.org, &place.sale, number, before.epoch, granted);
+        let old = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, before.epoch);
         inventory::forget(inventory, &run, &old).await?;
     }
     let free = {

@@ -46,6 +46,15 @@ pub struct Holder {
     pub units: Vec<u32>,
 }
 
+/// A ticket that made an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpentTicket {
+    /// Whose.
+    pub buyer: BuyerKey,
+    /// Its rank.
+    pub rank: u64,
+}
+
 /// A bucket as Postgres has it.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -71,8 +80,8 @@ pub struct Loaded {
     pub shares: Vec<Share>,
     /// Orders with units.
     pub holders: Vec<Holder>,
-    /// Ranks of spent tickets whose turn has not passed.
-    pub spent: Vec<u64>,
+    /// Spent tickets whose turn has not passed.
+    pub spent: Vec<SpentTicket>,
 }
 
 /// Gives a sign of life, and says which processes gave one within `fresh`, and Postgres' clock in microseconds.
@@ -238,8 +247,8 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
     .bind(bucket.bucket)
     .fetch_all(&mut *snapshot)
     .await?;
-    let spent: Vec<i64> = sqlx::query_scalar(
-        r#"select ticket from "order" where org = $1 and sale = $2 and bucket = $3 and ticket >= $4"#,
+    let spent = sqlx::query(
+        r#"select buyer, ticket from "order" where org = $1 and sale = $2 and bucket = $3 and ticket >= $4"#,
     )
     .bind(bucket.org)
     .bind(bucket.sale)
@@ -260,7 +269,7 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
         gate_us: row.try_get("gate_us")?,
         shares: shares.iter().map(share_of).collect::<Result<_, _>>()?,
         holders: holders.iter().map(holder_of).collect::<Result<_, _>>()?,
-        spent: spent.into_iter().map(i64::cast_unsigned).collect(),
+        spent: spent.iter().map(spent_of).collect::<Result<_, _>>()?,
     })
 }
 
@@ -268,6 +277,13 @@ fn share_of(row: &PgRow) -> Result<Share, sqlx::Error> {
     Ok(Share {
         first_unit: row.try_get::<i32, _>("first_unit")?.cast_unsigned(),
         units: row.try_get::<i32, _>("units")?.cast_unsigned(),
+    })
+}
+
+fn spent_of(row: &PgRow) -> Result<SpentTicket, sqlx::Error> {
+    Ok(SpentTicket {
+        buyer: BuyerKey(row.try_get::<Uuid, _>("buyer")?.into_bytes()),
+        rank: row.try_get::<i64, _>("ticket")?.cast_unsigned(),
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use floodgate_cell::inventory::{Before, Grant, HoldTry, InventoryError, LoadPlan, forget, load};
-use floodgate_cell::ledger::{Holder, Loaded, Share};
+use floodgate_cell::ledger::{Holder, Loaded, Share, SpentTicket};
 use proto::wire::storefront::order::State;
 use redis::AsyncCommands;
 
@@ -35,7 +35,7 @@ fn big(epoch: i64) -> Loaded {
         gate_us: 0,
         shares: vec![Share { first_unit: FIRST_UNIT, units: 6_000 }],
         holders: (0..2_500).map(holder).collect(),
-        spent: (0..2_500).collect(),
+        spent: (0..2_500).map(|n| SpentTicket { buyer: buyer(n), rank: n.into() }).collect(),
     }
 }
 
@@ -52,7 +52,7 @@ async fn slices_bring_every_unit_buyer_and_ticket() {
     };
     let tries = [
         HoldTry { buyer: buyer(1), order: order(9_001), rank: 2_999, quantity: 1 },
-        HoldTry { buyer: buyer(5), order: order(9_002), rank: 2_499, quantity: 1 },
+        HoldTry { buyer: buyer(5), order: order(9_002), rank: 5, quantity: 1 },
         HoldTry { buyer: buyer(5), order: order(9_003), rank: 2_500, quantity: 100 },
     ];
     assert_eq!(
@@ -88,7 +88,7 @@ async fn epochs_in_redis_only_rise_and_the_one_before_is_named() {
     let run = stores.inventory.run().await.unwrap();
     let begin = async |epoch: i64| {
         let loaded = big(epoch);
-        let keys = floodgate_cell::inventory::BucketKeys::new("acme", "s01", 0, epoch, 6_000);
+        let keys = floodgate_cell::inventory::BucketKeys::new("acme", "s01", 0, epoch);
         let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(FIRST_UNIT));
         load(&stores.inventory, &run, &keys, &loaded, &plan).await
     };

@@ -114,7 +114,8 @@ async fn a_take_over_waits_for_the_commit_under_way_and_reads_it() {
     under_way.commit().await.unwrap();
     assert_eq!(taking.await.unwrap().unwrap(), Some(2));
     let loaded = ledger::load(&stores.pool, bucket.bucket, 2).await.unwrap();
-    assert_eq!((loaded.hold_batch, loaded.holders.len(), &loaded.spent[..]), (1, 1, &[7][..]));
+    let spent: Vec<u64> = loaded.spent.iter().map(|ticket| ticket.rank).collect();
+    assert_eq!((loaded.hold_batch, loaded.holders.len(), &spent[..]), (1, 1, &[7][..]));
 }
 
 #[tokio::test]

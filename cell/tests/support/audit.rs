@@ -195,7 +195,7 @@ async fn owners_in_redis(
 ) -> Result<BTreeMap<u32, OrderId>, redis::RedisError> {
     let url = cell.stack.endpoint("cell-1/redis").unwrap().url;
     let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let keys = BucketKeys::new(&sale.org, &sale.sale, 0, epoch, sale.stock);
+    let keys = BucketKeys::new(&sale.org, &sale.sale, 0, epoch);
     let units: Option<Vec<u8>> = redis.get(&keys.units).await?;
     let returned: Vec<u32> = redis.lrange(&keys.free, 0, -1).await?;
     let next: Option<u32> = redis.hget(&keys.rec, "next").await?;

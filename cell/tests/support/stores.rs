@@ -62,7 +62,7 @@ impl Stores {
     pub(crate) async fn load_as(&self, bucket: &Bucket, loaded: &Loaded) -> InRedis {
         let run = self.inventory.run().await.unwrap();
         let (org, sale) = (&bucket.record.org, &bucket.record.sale);
-        let keys = BucketKeys::new(org, sale, 0, loaded.epoch, loaded.granted);
+        let keys = BucketKeys::new(org, sale, 0, loaded.epoch);
         let plan = LoadPlan::new(loaded, |unit| unit.checked_sub(FIRST_UNIT));
         load(&self.inventory, &run, &keys, loaded, &plan).await.unwrap();
         InRedis { run, keys, epoch: loaded.epoch, free: plan.free_units() }

@@ -51,7 +51,8 @@ impl Line {
         message: &impl Message,
     ) -> Result<Answer> {
         let mut send = self.send.clone().ready().await?;
-        let uri = Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path);
+        let uri =
+            Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path);
         let request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_2)

@@ -33,7 +33,8 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let before = script::rate().await?;
     let cell = Cell::start(&["--threads", "1"]).await?;
     let settings = cell.settings().await?;
-    let router = cell.start_router("router", &["--threads", "1", "--sale-calls-per-s", "1000000"]).await?;
+    let router =
+        cell.start_router("router", &["--threads", "1", "--sale-calls-per-s", "1000000"]).await?;
     let sales = ["sreserve", "sboth"];
     for sale in sales {
         cell.open_sale(sale, STOCK, Class::Standard).await?;

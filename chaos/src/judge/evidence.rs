@@ -174,9 +174,7 @@ pub struct Memory {
     pub units: Vec<Option<OrderId>>,
     /// Local indices that were returned.
     pub returned: Vec<u32>,
-    /// A bit a rank, the highest bit of a byte first: its ticket is spent.
-    pub spent: Vec<u8>,
-    /// Buyers with units.
+    /// Buyers with orders, now or before.
     pub buyers: Vec<BuyerMemory>,
 }
 
@@ -189,6 +187,8 @@ pub struct BuyerMemory {
     pub live: u32,
     /// Units paid.
     pub paid: u32,
+    /// Their tickets of ranks below this are spent.
+    pub spent_below: i64,
 }
 
 impl Bucket {
@@ -222,14 +222,6 @@ impl Bucket {
     }
 }
 
-impl Memory {
-    /// Whether the order's ticket is spent.
-    pub fn is_spent(&self, rank: i64) -> bool {
-        let Ok(rank) = usize::try_from(rank) else { return false };
-        self.spent.get(rank / 8).is_some_and(|byte| byte & (0x80 >> (rank % 8)) != 0)
-    }
-}
-
 impl Intent {
     /// Captures that were not given back in full.
     pub const fn unrefunded_captures(&self) -> u32 {
@@ -259,12 +251,5 @@ mod tests {
             (bucket.index_of(13), bucket.index_of(9), bucket.share_units()),
             (None, None, 5)
         );
-    }
-
-    #[test]
-    fn spent_bits_are_those_of_setbit() {
-        let memory = Memory { spent: vec![0b0100_0000, 0b0000_0001], ..Memory::default() };
-        let spent: Vec<i64> = (-1..20).filter(|rank| memory.is_spent(*rank)).collect();
-        assert_eq!(spent, [1, 15]);
     }
 }

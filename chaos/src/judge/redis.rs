@@ -4,8 +4,8 @@
 //! fg:{org:sale:bucket}:rec       hash: epoch, open, granted, next, …
 //! fg:{org:sale:bucket}:e<e>:u    16 bytes a unit, at its local index: the order that has it, zeros when it is free
 //! fg:{org:sale:bucket}:e<e>:f    list of local indices that were returned
-//! fg:{org:sale:bucket}:e<e>:t    bit a rank: set when its ticket is spent
-//! fg:{org:sale:bucket}:e<e>:b:n  hash: buyer -> order (16 bytes), live units, paid units (a byte each)
+//! fg:{org:sale:bucket}:e<e>:b    hash: buyer -> order (16 bytes), live units, paid units (a byte each), and the rank (8
+//!                                bytes) below which the buyer's tickets are spent
 //! ```
 
 use std::collections::HashMap;
@@ -21,9 +21,6 @@ use crate::id::{BuyerKey, OrderId};
 /// A Redis beside a crowd may be slow to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Keys looked at in one step of a scan.
-const SCAN_KEYS: u32 = 1_000;
-
 /// Adds to each bucket what the Redis remembers of it.
 pub(super) async fn read(cell: &str, url: &str, buckets: &mut [Bucket]) -> Result<(), ReadError> {
     let failed = |source| ReadError::Redis { cell: cell.to_owned(), source };
@@ -31,35 +28,14 @@ pub(super) async fn read(cell: &str, url: &str, buckets: &mut [Bucket]) -> Resul
     let client = Client::open(url).map_err(failed)?;
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut connection = connected.map_err(failed)?;
-    let keys = keys(&mut connection).await.map_err(failed)?;
     for bucket in buckets {
-        bucket.memory = memory(&mut connection, &keys, bucket).await.map_err(failed)?;
+        bucket.memory = memory(&mut connection, bucket).await.map_err(failed)?;
     }
     Ok(())
 }
 
-/// Every key of ours.
-async fn keys(connection: &mut MultiplexedConnection) -> Result<Vec<Vec<u8>>, RedisError> {
-    let mut found = Vec::new();
-    let mut cursor = 0_u64;
-    loop {
-        let mut scan = cmd("SCAN");
-        scan.arg(cursor).arg("MATCH").arg("fg:*").arg("COUNT").arg(SCAN_KEYS);
-        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
-        found.extend(keys);
-        cursor = next;
-        if cursor == 0 {
-            // A scan may name a key twice.
-            found.sort_unstable();
-            found.dedup();
-            return Ok(found);
-        }
-    }
-}
-
 async fn memory(
     connection: &mut MultiplexedConnection,
-    keys: &[Vec<u8>],
     bucket: &Bucket,
 ) -> Result<Option<Memory>, RedisError> {
     let tag = format!("fg:{{{}:{}:{}}}", bucket.org, bucket.sale, bucket.number);
@@ -76,14 +52,10 @@ async fn memory(
     let mut list = cmd("LRANGE");
     list.arg(format!("{folder}f")).arg(0).arg(-1);
     let returned: Vec<u32> = list.query_async(connection).await?;
-    let spent: Vec<u8> = cmd("GET").arg(format!("{folder}t")).query_async(connection).await?;
-    let mut buyers = Vec::new();
-    let prefix = format!("{folder}b:");
-    for key in keys.iter().filter(|key| key.starts_with(prefix.as_bytes())) {
-        let hash: HashMap<Vec<u8>, Vec<u8>> =
-            cmd("HGETALL").arg(key).query_async(connection).await?;
-        buyers.extend(hash.iter().filter_map(|(buyer, value)| buyer_memory(buyer, value)));
-    }
+    let hash: HashMap<Vec<u8>, Vec<u8>> =
+        cmd("HGETALL").arg(format!("{folder}b")).query_async(connection).await?;
+    let mut buyers: Vec<BuyerMemory> =
+        hash.iter().filter_map(|(buyer, value)| buyer_memory(buyer, value)).collect();
     buyers.sort_unstable_by_key(|buyer| buyer.buyer);
     Ok(Some(Memory {
         epoch,
@@ -92,7 +64,6 @@ async fn memory(
         next: u32::try_from(field("next")).unwrap_or(u32::MAX),
         units: units.chunks(16).map(order_at).collect(),
         returned,
-        spent,
         buyers,
     }))
 }
@@ -113,6 +84,7 @@ fn order_at(bytes: &[u8]) -> Option<OrderId> {
 
 fn buyer_memory(buyer: &[u8], value: &[u8]) -> Option<BuyerMemory> {
     let buyer = BuyerKey::try_from(buyer).ok()?;
-    let &[live, paid] = value.get(16..)? else { return None };
-    Some(BuyerMemory { buyer, live: live.into(), paid: paid.into() })
+    let (&[live, paid], spent) = value.get(16..)?.split_first_chunk()?;
+    let spent_below = i64::from_be_bytes(spent.try_into().ok()?);
+    Some(BuyerMemory { buyer, live: live.into(), paid: paid.into(), spent_below })
 }

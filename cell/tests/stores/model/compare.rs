@@ -1,6 +1,6 @@
 //! The comparison of both stores with the model, unit by unit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proto::id::OrderId;
 use proto::wire::storefront::order::State;
@@ -63,20 +63,15 @@ impl Keeper<'_> {
         assert_eq!(returned, self.model.returned.iter().copied().collect::<Vec<_>>());
         let (next, rank): (u32, u64) = redis.hmget(&keys.rec, &["next", "rank"]).await.unwrap();
         assert_eq!((next, rank), (self.model.next, self.model.next_rank));
-        let bits: Vec<u8> = redis.get(&keys.spent).await.unwrap_or_default();
-        let spent: BTreeSet<u64> = (0..8 * bits.len() as u64)
-            .filter(|bit| bits[usize::try_from(bit / 8).unwrap()] & (128 >> (bit % 8)) != 0)
-            .collect();
-        assert_eq!(spent, self.model.spent);
         for of in Model::buyers() {
-            let value: Option<Vec<u8>> =
-                redis.hget(keys.buyer(buyer(of)), &buyer(of).0[..]).await.unwrap();
+            let value: Option<Vec<u8>> = redis.hget(&keys.buyers, &buyer(of).0[..]).await.unwrap();
             let live = self.model.live_of(of);
             let paid = self.model.paid_by(of);
-            let wanted = (live.is_some() || paid > 0).then(|| {
+            let wanted = self.model.spent.get(&of).map(|spent| {
                 let held = live.map_or(0, |(_, one)| one.units.len());
                 let mut bytes = live.map_or([0; 16], |(number, _)| order(number).0).to_vec();
                 bytes.extend([u8::try_from(held).unwrap(), u8::try_from(paid).unwrap()]);
+                bytes.extend(spent.to_be_bytes());
                 bytes
             });
             assert_eq!(value, wanted, "buyer {of}");

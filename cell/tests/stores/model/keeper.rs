@@ -97,7 +97,8 @@ impl Keeper<'_> {
 
     fn expect_rank(&mut self, joiner: u32) -> Joined {
         let model = &mut self.model;
-        let is_of_use = |rank: &u64| model.live_of(joiner).is_some() || !model.spent.contains(rank);
+        let is_of_use =
+            |rank: &u64| model.live_of(joiner).is_some() || !model.is_spent(joiner, *rank);
         if let Some(rank) = model.ranks.get(&joiner).copied().filter(is_of_use) {
             return Joined::Rank(rank);
         }
@@ -192,7 +193,7 @@ impl Keeper<'_> {
         let undone = self.settled(What::Undone, number, indices.clone());
         self.follow(vec![undone]).await;
         self.model.give_back(number, State::Expired);
-        self.model.spent.remove(&entry.rank);
+        self.model.spent.insert(of, entry.rank);
         self.model.orders.remove(&number);
         self.requests.remove(&of);
     }

@@ -33,7 +33,8 @@ pub(super) struct Model {
     pub(super) returned: VecDeque<u32>,
     /// The first index that was never granted.
     pub(super) next: u32,
-    pub(super) spent: BTreeSet<u64>,
+    /// Below which rank a buyer's tickets are spent; of whoever held something under this epoch, or has an order.
+    pub(super) spent: BTreeMap<u32, u64>,
     /// The buyers' tickets, as Redis remembers them.
     pub(super) ranks: BTreeMap<u32, u64>,
     pub(super) next_rank: u64,
@@ -53,6 +54,10 @@ impl Model {
         u32::try_from(paid.sum::<usize>()).unwrap()
     }
 
+    pub(super) fn is_spent(&self, buyer: u32, ticket: u64) -> bool {
+        self.spent.get(&buyer).is_some_and(|below| ticket < *below)
+    }
+
     pub(super) fn free(&self) -> u32 {
         UNITS - self.next + u32::try_from(self.returned.len()).unwrap()
     }
@@ -62,7 +67,7 @@ impl Model {
         if let Some((live, _)) = self.live_of(buyer) {
             return Grant::Live(order(live));
         }
-        if self.spent.contains(&ticket) {
+        if self.is_spent(buyer, ticket) {
             return Grant::Spent;
         }
         let paid = self.paid_by(buyer);
@@ -80,7 +85,7 @@ impl Model {
                 })
             })
             .collect();
-        self.spent.insert(ticket);
+        self.spent.insert(buyer, ticket + 1);
         let units = indices.clone();
         let held = Order { buyer, units, state: State::Held, ticket, attempts: 0 };
         self.orders.insert(number, held);
@@ -99,6 +104,11 @@ impl Model {
         let taken: BTreeSet<u32> = self.orders.values().flat_map(|one| one.units.clone()).collect();
         self.next = taken.last().map_or(0, |last| last + 1);
         self.returned = (0..self.next).filter(|index| !taken.contains(index)).collect();
+        self.spent.clear();
+        for one in self.orders.values() {
+            let below = self.spent.entry(one.buyer).or_default();
+            *below = (*below).max(one.ticket + 1);
+        }
         if wipe {
             // Nobody knows any more which of the committed ranks were given out.
             self.next_rank = self.ranks_end;

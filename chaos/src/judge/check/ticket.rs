@@ -7,6 +7,7 @@ use proto::invariant::Invariant::Inv7;
 use ring::digest;
 
 use crate::id::{BuyerKey, OrderId};
+use crate::judge::OrderRow;
 use crate::judge::case::{BucketCase, Findings, SaleCase};
 use crate::told::{Ask, Said};
 
@@ -90,7 +91,13 @@ fn spent(bucket: &BucketCase<'_>, findings: &mut Findings) {
     if bucket.row.settled || !memory.open || memory.epoch != bucket.row.epoch {
         return;
     }
-    for order in bucket.row.orders.iter().filter(|order| !memory.is_spent(order.ticket)) {
+    // A take-over brings back those whose turn has not passed; the others the gate refuses.
+    let forgotten = |order: &&OrderRow| {
+        let known = memory.buyers.binary_search_by_key(&order.buyer, |known| known.buyer);
+        let is_known = known.is_ok_and(|place| order.ticket < memory.buyers[place].spent_below);
+        !is_known && order.ticket >= bucket.row.tail
+    };
+    for order in bucket.row.orders.iter().filter(forgotten) {
         let sentence = format!(
             "order {} spent the ticket with rank {}, Redis would take it again",
             order.order, order.ticket

@@ -4,6 +4,14 @@ use super::{Damage, Row, again, paid, row, say, without};
 use floodgate_chaos::id::OrderId;
 use floodgate_chaos::told::{Ask, OrderState, Said};
 
+/// Takes every buyer's units out of a Redis' hash of buyers, and nothing else.
+const FORGET_UNITS: &str = "local all = redis.call('HGETALL', KEYS[1]) for i = 2, #all, 2 do redis.call('HSET', KEYS[1], \
+    all[i - 1], string.sub(all[i], 1, 16) .. string.rep('\\0', 2) .. string.sub(all[i], 19)) end";
+
+/// Takes what tickets every buyer spent out of it.
+const FORGET_TICKETS: &str = "local all = redis.call('HGETALL', KEYS[1]) for i = 2, #all, 2 do redis.call('HSET', KEYS[1], \
+    all[i - 1], string.sub(all[i], 1, 18) .. string.rep('\\0', 8)) end";
+
 pub const TABLE: &[Row] = &[
     // INV-4.
     row(
@@ -33,7 +41,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "a buyer whose units Redis has forgotten",
-        Damage::Redis(0, &[&["DEL", "fg:{acme:s0000000000000001:0}:e2:b:0"]]),
+        Damage::Redis(0, &[&["EVAL", FORGET_UNITS, "1", "fg:{acme:s0000000000000001:0}:e2:b"]]),
         &["INV-4"],
         [0, 0, 0, 0],
     ),
@@ -214,7 +222,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "spent tickets that Redis would take again",
-        Damage::Redis(1, &[&["DEL", "fg:{acme:s0000000000000001:1}:e1:t"]]),
+        Damage::Redis(1, &[&["EVAL", FORGET_TICKETS, "1", "fg:{acme:s0000000000000001:1}:e1:b"]]),
         &["INV-7"],
         [0, 0, 0, 0],
     ),

@@ -236,10 +236,9 @@ impl BucketBook {
         let folder = format!("{tag}:e{}", self.epoch);
         let first = self.number * UNITS_PER_CELL;
         let mut names = vec![0_u8; UNITS_PER_CELL as usize * 16];
-        let (mut next, mut spent) = (0, Vec::new());
+        let mut next = 0;
         for order in &self.orders {
             next = order.units.iter().map(|unit| unit - first + 1).fold(next, u32::max);
-            spent.push(order.rank);
         }
         let mut pipe = redis::pipe();
         for order in self.held() {
@@ -247,16 +246,16 @@ impl BucketBook {
                 let at = (unit - first) as usize * 16;
                 names[at..at + 16].copy_from_slice(&order.id.0);
             }
-            let key = format!("{folder}:b:{}", order.rank % 3);
-            let value = [&[0; 16][..], &[0, 2]].concat();
-            pipe.hset(key, &order.buyer.0, value).ignore();
+        }
+        for order in &self.orders {
+            let paid = if self.held().any(|held| held.id == order.id) { 2 } else { 0 };
+            let spent = (order.rank + 1).to_be_bytes();
+            let value = [&[0; 16][..], &[0, paid], &spent[..]].concat();
+            pipe.hset(format!("{folder}:b"), &order.buyer.0, value).ignore();
         }
         let free = |index: &u32| names[*index as usize * 16..][..16].iter().all(|byte| *byte == 0);
         for index in (0..next).filter(free) {
             pipe.rpush(format!("{folder}:f"), index).ignore();
-        }
-        for rank in spent {
-            pipe.setbit(format!("{folder}:t"), usize::try_from(rank).unwrap(), true).ignore();
         }
         pipe.set(format!("{folder}:u"), &names[..next as usize * 16]).ignore();
         let record = [
