@@ -17,6 +17,8 @@ use tonic::Code;
 
 const CONNECTIONS: usize = 8;
 const UNDER_WAY: usize = 768;
+/// Sales that sell at once, each with one bucket.
+const SALES: usize = 2;
 /// Buyers a second of the figure's time, for having enough of them.
 const BUYERS_PER_S: u64 = 25_000;
 /// How long whoever is refused for the moment waits.
@@ -35,20 +37,18 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let settings = cell.settings().await?;
     let router =
         cell.start_router("router", &["--threads", "1", "--sale-calls-per-s", "1000000"]).await?;
-    let sales = ["sreserve", "sboth"];
-    for sale in sales {
-        cell.open_sale(sale, STOCK, Class::Standard).await?;
+    for number in 0..SALES {
+        cell.open_sale(&format!("sreserve{number}"), STOCK, Class::Standard).await?;
+        cell.open_sale(&format!("sboth{number}"), STOCK, Class::Standard).await?;
     }
     let clients = connect(&router.url).await?;
     let count = seconds * BUYERS_PER_S;
 
-    let mut buyers = make_buyers(&cell, "r", count);
-    each(&clients, &mut buyers, sales[0], Step::Open).await?;
-    each(&clients, &mut buyers, sales[0], Step::Join).await?;
-    let reserves = each(&clients, &mut buyers, sales[0], Step::Reserve).await?;
-    let mut buyers = make_buyers(&cell, "b", count);
-    each(&clients, &mut buyers, sales[1], Step::Open).await?;
-    let both = each(&clients, &mut buyers, sales[1], Step::JoinAndReserve).await?;
+    let mut buyers = make_buyers(&cell, count);
+    each(&clients, &mut buyers, "sreserve", Step::Open).await?;
+    each(&clients, &mut buyers, "sreserve", Step::Join).await?;
+    let reserves = each(&clients, &mut buyers, "sreserve", Step::Reserve).await?;
+    let both = each(&clients, &mut buyers, "sboth", Step::JoinAndReserve).await?;
 
     let pool = cell.postgres().await?;
     let committed: i64 =
@@ -63,7 +63,7 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let bare = f64::midpoint(before, after);
     let how = format!(
         "over the bare script's {bare:.0}/s ({before:.0} before, {after:.0} after); {count} buyers, each with a token of its own that \
-         the router had seen, {CONNECTIONS} connections, {UNDER_WAY} calls under way, STANDARD sale, router and cell and load on this \
+         the router had seen, {CONNECTIONS} connections, {UNDER_WAY} calls under way, {SALES} STANDARD sales of one bucket, router and cell and load on this \
          machine; {settings}; counted in Postgres"
     );
     for (name, rate, least) in [
@@ -90,9 +90,9 @@ async fn connect(url: &str) -> Result<Vec<Line>> {
     Ok(clients)
 }
 
-fn make_buyers(cell: &Cell, prefix: &str, count: u64) -> Vec<Buyer> {
+fn make_buyers(cell: &Cell, count: u64) -> Vec<Buyer> {
     let buyer = |number| {
-        let token = format!("Bearer {}", cell.token(&format!("{prefix}{number}")));
+        let token = format!("Bearer {}", cell.token(&format!("b{number}")));
         let mut token = HeaderValue::try_from(token).ok()?;
         // Every call has another one, so there is nothing to remember for the next.
         token.set_sensitive(true);
@@ -112,12 +112,12 @@ enum Step {
 
 /// Lets every buyer take a step, `UNDER_WAY` at a time. Returns how many did a second.
 async fn each(clients: &[Line], buyers: &mut [Buyer], sale: &str, step: Step) -> Result<f64> {
-    let sale = format!("orgs/{ORG}/sales/{sale}");
+    let sale = |number| format!("orgs/{ORG}/sales/{sale}{}", number % SALES);
     let count = buyers.len();
     let began = Instant::now();
     stream::iter(buyers.iter_mut().enumerate().map(Ok))
         .try_for_each_concurrent(UNDER_WAY, |(number, buyer)| {
-            let (client, sale) = (&clients[number % CONNECTIONS], sale.clone());
+            let (client, sale) = (&clients[number % CONNECTIONS], sale(number));
             async move {
                 match step {
                     Step::Open => open(client, buyer, sale).await,

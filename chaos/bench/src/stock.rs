@@ -22,11 +22,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// Sales that sell at once, each with one bucket.
-const SALES: u32 = 3;
+const SALES: u32 = 6;
 /// Calls under way for one sale.
-const UNDER_WAY: u32 = 1_536;
+const UNDER_WAY: u32 = 768;
 /// More calls a second than one bucket will take, for having enough of them ready.
-const PREPARED_PER_S: u64 = 40_000;
+const PREPARED_PER_S: u64 = 25_000;
 const STOCK: u32 = 10_000_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 
