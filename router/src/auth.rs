@@ -47,7 +47,11 @@ impl Auth {
     ) -> Result<Arc<Caller>, Reason> {
         let header = headers.get(http::header::AUTHORIZATION).ok_or(Reason::TokenMissing)?;
         let token = header.to_str().ok().and_then(bearer).ok_or(Reason::TokenMalformed)?;
-        let caller = self.verified(token, directory, now_ms)?;
+        let caller = self.verified(token, directory, now_ms).map_err(|reason| match reason {
+            // The org or its key may have been registered while nobody told this router.
+            Reason::TokenWrongKey => directory.missing(reason),
+            reason => reason,
+        })?;
         if roles.contains(&caller.role) { Ok(caller) } else { Err(Reason::RoleNotAllowed) }
     }
 
@@ -99,4 +103,81 @@ fn bearer(text: &str) -> Option<&str> {
 fn registered(directory: &Directory, caller: &Caller, key: &[u8; 32]) -> bool {
     let entry = caller.org.as_ref().and_then(|org| directory.org(org));
     entry.is_some_and(|entry| entry.keys.iter().any(|(_, known)| known == key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+    use proto::id::SaleId;
+    use proto::keys;
+    use proto::token::{AUDIENCE, Claims, sign};
+    use proto::wire::cell::{KeyRecord, OrgRecord, SaleRecord, sale_record::State};
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+    use runtime::decisions::{Decisions, Snapshot};
+
+    const SALE: &str = "s0123456789abcdef";
+
+    fn key(seed: u8) -> Ed25519KeyPair {
+        Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
+    }
+
+    fn org(name: &str, kid: &str, seed: u8) -> (String, Vec<u8>) {
+        let ed25519 = key(seed).public_key().as_ref().to_vec();
+        let keys = vec![KeyRecord { kid: kid.into(), ed25519 }];
+        let record = OrgRecord { org: name.into(), keys, ..OrgRecord::default() };
+        (format!("{}{name}", keys::ORGS), record.encode_to_vec())
+    }
+
+    fn sale(org: &str) -> (String, Vec<u8>) {
+        let state = State::Scheduled.into();
+        let record =
+            SaleRecord { sale: SALE.into(), org: org.into(), state, ..SaleRecord::default() };
+        (format!("{}{SALE}", keys::SALES), record.encode_to_vec())
+    }
+
+    fn told(entries: Vec<(String, Vec<u8>)>) -> Arc<Snapshot> {
+        Decisions::fixed(entries).snapshot()
+    }
+
+    /// Acme's buyer at a router with this directory: who they are, and acme's sale.
+    fn asks(directory: &Directory) -> (Result<(), Reason>, Result<(), Reason>) {
+        let claims = Claims {
+            iss: "orgs/acme".into(),
+            aud: AUDIENCE.into(),
+            sub: "ada".into(),
+            role: Role::Buyer,
+            exp: 1_000,
+        };
+        let token = format!("Bearer {}", sign(&key(1), "k1", &claims));
+        let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, token.parse().unwrap())]);
+        let caller = Auth::new().caller(&headers, &[Role::Buyer], directory, 0);
+        let sale = directory.sale(&"acme".parse().unwrap(), &SALE.parse::<SaleId>().unwrap());
+        (caller.map(drop), sale.map(drop))
+    }
+
+    #[test]
+    fn what_is_missing_is_denied_only_once_etcd_has_told_everything() {
+        use Reason::{NotFound, NotReady, TokenWrongKey};
+        let (nothing, before) = (Directory::default(), Directory::default());
+        assert_eq!(asks(&nothing), (Err(NotReady), Err(NotReady)), "nothing was ever heard");
+        let (later, never) = ((Err(NotReady), Err(NotReady)), (Err(TokenWrongKey), Err(NotFound)));
+        let rows = [
+            ("another org", vec![org("other", "k1", 1), sale("other")]),
+            ("another key", vec![org("acme", "k2", 1)]),
+            ("another key of the same name", vec![org("acme", "k1", 2)]),
+        ];
+        for (what, entries) in rows {
+            let snapshot = told(entries);
+            let (old, current) = (
+                Directory::new(&snapshot, false, &before),
+                Directory::new(&snapshot, true, &before),
+            );
+            assert_eq!(asks(&old), later, "{what}, from disk");
+            assert_eq!(asks(&current), never, "{what}, from etcd");
+        }
+        let snapshot = told(vec![org("acme", "k1", 1), sale("acme")]);
+        assert_eq!(asks(&Directory::new(&snapshot, false, &before)), (Ok(()), Ok(())));
+        assert_eq!(asks(&Directory::new(&snapshot, true, &before)), (Ok(()), Ok(())));
+    }
 }
