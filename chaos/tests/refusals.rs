@@ -62,6 +62,7 @@ fn together() -> Vec<Row> {
         tickets::rows(),
         holds::rows(),
         holds::closed_rows(),
+        holds::line_rows(),
         holds::rested_rows(),
         orders::rows(),
         orders::card_rows(),

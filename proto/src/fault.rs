@@ -141,6 +141,8 @@ reasons! {
     Overloaded = 62, "OVERLOADED", Unavailable, Later, "too much is under way; wait";
     /// Nobody keeps the buyer's bucket at the moment.
     BucketMoving = 63, "BUCKET_MOVING", Unavailable, Later, "the buyer's part of the sale is changing hands; wait";
+    /// Not all that was decided is known here yet: what seems to be missing may exist.
+    NotReady = 64, "NOT_READY", Unavailable, Later, "this router has just started and does not know yet what this call needs; ask again";
 }
 
 /// A refusal: the reason and what the caller needs to know beyond it.

@@ -24,7 +24,7 @@ pub const PAYMENT_METHOD_BYTES_MAX: usize = 128;
 /// How much later than its `exp` a token still counts: clocks differ.
 pub const TOKEN_LEEWAY_MS: u64 = 2_000;
 /// Verified tokens that a router remembers.
-pub const TOKENS_REMEMBERED_MAX: usize = 262_144;
+pub const TOKENS_REMEMBERED_MAX: usize = 524_288;
 
 /// Calls that wait on one stream of the link, in a router.
 pub const LINK_CALLS_WAITING_MAX: usize = 16_384;

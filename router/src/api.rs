@@ -1,5 +1,6 @@
 //! The services, thin: who asks, what for, and the answer in the words of the API.
 
+mod ask_again;
 mod asked;
 mod money;
 mod order;

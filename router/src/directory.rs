@@ -2,6 +2,9 @@
 //!
 //! It is made anew whenever a decision changes and never altered; a call takes one and keeps it to its end. Whatever
 //! cannot be read is left out: a record that we do not understand is no reason to forget the others.
+//!
+//! What is in it is used, however old it is; what is not in it is only denied once etcd itself has told everything
+//! ([`Directory::missing`]).
 
 use prost::Message;
 use proto::fault::Reason;
@@ -46,6 +49,8 @@ pub(crate) struct ProcessEntry {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
+    /// Whether etcd has told all of it since this process started.
+    current: bool,
     orgs: HashMap<OrgId, Arc<OrgEntry>>,
     sales: HashMap<SaleId, Arc<SaleEntry>>,
     tickets: HashMap<Box<str>, Vec<TicketKey>>,
@@ -53,9 +58,10 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// The directory that follows from a snapshot of etcd; what has not changed is taken from `before`.
-    pub(crate) fn new(snapshot: &Snapshot, before: &Directory) -> Directory {
-        let mut directory = Directory::default();
+    /// The directory that follows from a snapshot of etcd; what has not changed is taken from `before`. It is `current`
+    /// when etcd told it to this process, and not when it is what a process before this one left on disk.
+    pub(crate) fn new(snapshot: &Snapshot, current: bool, before: &Directory) -> Directory {
+        let mut directory = Directory { current, ..Directory::default() };
         for (_, entry) in snapshot.prefix(keys::ORGS) {
             let Ok(record) = OrgRecord::decode(entry.value.clone()) else { continue };
             if let Ok(org) = record.org.parse() {
@@ -90,6 +96,12 @@ impl Directory {
         directory
     }
 
+    /// How a call is refused for want of something that is not in here: by `reason`, which its caller takes as final,
+    /// only when it is certain that there is no such thing.
+    pub(crate) fn missing(&self, reason: Reason) -> Reason {
+        if self.current { reason } else { Reason::NotReady }
+    }
+
     /// An org.
     pub(crate) fn org(&self, org: &OrgId) -> Option<&Arc<OrgEntry>> {
         self.orgs.get(org)
@@ -101,7 +113,7 @@ impl Directory {
             .get(sale)
             .filter(|entry| entry.org == *org)
             .filter(|entry| !matches!(entry.record.state(), State::Draft | State::Unspecified))
-            .ok_or(Reason::NotFound)
+            .ok_or_else(|| self.missing(Reason::NotFound))
     }
 
     /// The live keys of a cell's tickets.

@@ -82,7 +82,10 @@ async fn follow(edge: &Edge, decisions: &Decisions, token: &CancellationToken, r
     loop {
         changed.borrow_and_update();
         if decisions.is_known() {
-            let directory = Directory::new(&decisions.snapshot(), &edge.directory.load());
+            // In this order: what the snapshot lacks is missing for certain only if this was so before.
+            let current = decisions.is_current();
+            let before = edge.directory.load();
+            let directory = Directory::new(&decisions.snapshot(), current, &before);
             edge.links.follow(&directory);
             edge.directory.store(Arc::new(directory));
             ready();

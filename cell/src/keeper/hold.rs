@@ -75,7 +75,10 @@ impl Stage<'_> {
                 Grant::Live(order) => later.push((asked, order)),
                 Grant::Spent => self.repeat(asked, Reason::TicketSpent.into()),
                 Grant::OverCap(_) => self.repeat(asked, Reason::OverCap.into()),
-                Grant::None => asked.reply.refuse(&Fault::later(Reason::NoUnitNow, NO_UNIT_MS)),
+                Grant::None => {
+                    self.keeper.book().gate.leave_unmet(asked.rank, asked.quantity);
+                    asked.reply.refuse(&Fault::later(Reason::NoUnitNow, NO_UNIT_MS));
+                }
             }
         }
         let committed = self.commit_all(granted).await;

@@ -68,7 +68,6 @@ impl SaleTerms {
             per_1000_s: self.per_1000_s,
             burst_us: ticket_us.max(ADMISSION_BURST_MS * 1_000).cast_signed(),
             keeping_us: i64::from(self.record.keeping_ms) * 1_000,
-            always_open: self.is_standard(),
         }
     }
 

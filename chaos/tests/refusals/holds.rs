@@ -80,6 +80,25 @@ pub(crate) fn closed_rows() -> Vec<Row> {
     ]
 }
 
+/// What is free when who comes first wants more.
+pub(crate) fn line_rows() -> Vec<Row> {
+    vec![row("Reserve: one is free, who comes first wants two", says("HELD"), async |s: &Stage| {
+        let sale = s.sale(|sale| sale.stock = 3).await?;
+        let (one, two, three) = (s.buyer(), s.buyer(), s.buyer());
+        one.holds(&sale, 2).await?;
+        let second = two.admitted(&sale).await?;
+        let refused = two.reserve(&sale, &second, 2, &fresh_id()).await.err();
+        let reason = refused.and_then(|status| Fault::of_status(&status)).map(|f| f.reason);
+        anyhow::ensure!(reason == Some(Reason::NoUnitNow), "of one unit, two: {reason:?}");
+        // Long before the second's ticket is kept no longer, which stays good meanwhile.
+        let third = three.admitted(&sale).await?;
+        let answer = word(three.reserve(&sale, &third, 1, &fresh_id()).await)?;
+        let stands = word(two.ticket(&sale, &second).await)?;
+        anyhow::ensure!(stands.as_ref().is_ok_and(|state| state == "ADMITTED"), "{stands:?}");
+        Ok(answer)
+    })]
+}
+
 /// What becomes of a sale whose buckets have come to rest.
 pub(crate) fn rested_rows() -> Vec<Row> {
     vec![

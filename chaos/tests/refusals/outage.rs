@@ -1,15 +1,16 @@
 //! When parts of the platform are gone. These are tried last, one after another, and leave it broken.
 
 use anyhow::Context;
+use floodgate_chaos::identity::Signer;
 use proto::fault::Reason;
 use proto::wire::admin::GetSaleRequest;
 use proto::wire::admin::Sale;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
-use crate::row::{Expected, Row, refused, row};
+use crate::row::{Expected, Outcome, Row, refused, row};
 use crate::shop::{POLL, SOON, fresh_id, word};
-use crate::stage::{Stage, in_ms, stock};
+use crate::stage::{Stage, Tenant, in_ms, stock};
 
 fn away(reason: Reason) -> Expected {
     refused(Code::Unavailable, reason)
@@ -18,6 +19,27 @@ fn away(reason: Reason) -> Expected {
 /// The rows, in their order.
 pub(crate) fn rows() -> Vec<Row> {
     vec![
+        row("GetSaleState: etcd is away, the router knows no such sale", away(Reason::NotReady), {
+            async |s: &Stage| {
+                restarted_alone(s, async |router| {
+                    let unheard_of = "orgs/acme/sales/s0000000000000000";
+                    let page = s.buyer_at(router)?.state(&s.open).await;
+                    page.context("what it knows it shows")?;
+                    word(s.buyer_at(router)?.state(unheard_of).await)
+                })
+                .await
+            }
+        }),
+        row("Join: etcd is away, the router knows no such org", away(Reason::NotReady), {
+            async |s: &Stage| {
+                restarted_alone(s, async |router| {
+                    let signer = Signer::of_org("unheard-of", "k1", &[3; 32])?;
+                    let org = Tenant { id: "unheard-of".to_owned(), signer };
+                    word(s.buyer_of_at(&org, router)?.join(&s.open).await)
+                })
+                .await
+            }
+        }),
         row(
             "Reserve: every process of the org's cells is dead",
             away(Reason::BucketMoving),
@@ -55,4 +77,21 @@ pub(crate) fn rows() -> Vec<Row> {
             word(answer)
         }),
     ]
+}
+
+/// Asks a router that was started again while etcd is away, so that all it knows is what it had kept on disk.
+async fn restarted_alone(s: &Stage, ask: impl AsyncFnOnce(&str) -> Outcome) -> Outcome {
+    const ROUTER: &str = "router-alone";
+    let stack = s.platform.stack();
+    if !stack.names().iter().any(|name| name == ROUTER) {
+        s.another_router(ROUTER, &[]).await?;
+    }
+    stack.pause("etcd").await.context("pause etcd")?;
+    let restarted = stack.restart(ROUTER).await.context("restart the router");
+    let answer = match restarted {
+        Ok(()) => ask(ROUTER).await,
+        Err(error) => Err(error),
+    };
+    stack.resume("etcd").await.context("resume etcd")?;
+    answer
 }

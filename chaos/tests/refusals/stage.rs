@@ -285,8 +285,13 @@ impl Stage {
 
     /// A buyer of acme at a router of this name.
     pub(crate) fn buyer_at(&self, router: &str) -> anyhow::Result<Shop> {
+        self.buyer_of_at(&self.acme, router)
+    }
+
+    /// A buyer of a tenant at a router of this name.
+    pub(crate) fn buyer_of_at(&self, tenant: &Tenant, router: &str) -> anyhow::Result<Shop> {
         let channel = Endpoint::from_shared(self.url(router)?)?.connect_lazy();
-        Ok(Shop::new(line(&channel, &self.buyer_token(&self.acme))?))
+        Ok(Shop::new(line(&channel, &self.buyer_token(tenant))?))
     }
 
     /// How often the provider has charged for an order, by its file.

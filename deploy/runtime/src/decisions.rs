@@ -139,7 +139,10 @@ impl Decisions {
     ) -> Self {
         let entry = |value: V| Entry { value: value.into(), mod_revision: 1 };
         let entries = entries.into_iter().map(|(key, value)| (key.into(), entry(value)));
-        Self::new(Snapshot::new(entries.collect(), 1, 1), Duration::ZERO, Clock::system())
+        let snapshot = Snapshot::new(entries.collect(), 1, 1);
+        let decisions = Self::new(Snapshot::default(), Duration::ZERO, Clock::system());
+        decisions.publish(snapshot);
+        decisions
     }
 
     /// What is known now. It does not change; take a new one for each piece of work.
@@ -160,6 +163,12 @@ impl Decisions {
     /// Whether anything was ever seen, in this life or, by the file, in an earlier one.
     pub fn is_known(&self) -> bool {
         self.revision() > 0
+    }
+
+    /// Whether etcd itself has told everything in this life of the process. Before that, what a snapshot lacks may have
+    /// been decided since the file was written. Ask first and take the snapshot then.
+    pub fn is_current(&self) -> bool {
+        *self.0.version.borrow() > 0
     }
 
     /// The time since etcd last answered; since the start of the process if it never did.
@@ -205,6 +214,7 @@ impl Decisions {
         self.0.clock.now_ms().saturating_sub(age_ms)
     }
 
+    /// Only what etcd told in this life comes here, beginning with a list of everything.
     fn publish(&self, snapshot: Snapshot) {
         self.0.snapshot.store(Arc::new(snapshot));
         self.0.version.send_modify(|version| *version += 1);

@@ -146,20 +146,30 @@ async fn a_process_starts_from_disk_when_etcd_is_gone() {
     life.sees(&sale(1), Some("a")).await;
     let revision = life.decisions.revision();
     life.end().await;
+
+    let life = rig.live().await;
+    let mut changed = life.decisions.changed();
+    let told = changed.wait_for(|version| *version > 0);
+    tokio::time::timeout(SOON, told).await.expect("what did not change is told once").unwrap();
+    assert!(life.decisions.is_current());
+    life.end().await;
     rig.stack.kill("etcd").await.unwrap();
 
     let life = rig.live().await;
+    assert!(life.decisions.is_known() && !life.decisions.is_current());
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
     assert_eq!(life.decisions.revision(), revision);
     eventually("the age grows", SOON, async || life.decisions.age() > Duration::from_secs(1)).await;
     eventually("it tries", SOON, async || life.metric("floodgate_decisions_failures_total") > 1.0)
         .await;
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
+    assert!(!life.decisions.is_current());
 
     rig.stack.restart("etcd").await.unwrap();
     rig.put(&sale(2), "b").await;
     life.sees(&sale(2), Some("b")).await;
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
+    assert!(life.decisions.is_current());
     life.end().await;
 }
 

@@ -43,7 +43,7 @@ impl ProbeApi {
             if !cell.is_empty()
                 && !org.is_some_and(|org| org.cells.iter().any(|known| **known == *cell))
             {
-                return Err(Reason::NotFound.into());
+                return Err(directory.missing(Reason::NotFound).into());
             }
         }
         if probe.payload.len() > PROBE_BYTES_MAX {

@@ -156,7 +156,7 @@ impl StorefrontApi {
         let asked = self.edge.buyer(headers, &org, &sale)?;
         let (bucket, now) = self.edge.bucket(&asked)?;
         let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
-        self.over(&asked)?;
+        self.over(&asked).map_err(|fault| self.edge.in_line(fault, &asked, &now, rank))?;
         self.edge.ticket(&asked, request.ticket, rank, &now)
     }
 
@@ -178,23 +178,17 @@ impl StorefrontApi {
         let (bucket, now) = self.edge.bucket(&asked)?;
         let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
         // A ticket that waits cannot have made an order; for all others the keeper looks whether it has.
-        if let Standing::Waiting(place) = standing(rank, now.state.tail, now.state.cursor)
+        if let Standing::Waiting(_) = standing(rank, now.state.tail, now.state.cursor)
             && !asked.sale.standard
         {
-            self.over(&asked)?;
+            self.over(&asked).map_err(|fault| self.edge.in_line(fault, &asked, &now, rank))?;
             if let Some(fault) = self.edge.not_begun(&asked.sale) {
                 return Err(fault);
             }
             if self.edge.states.is_sold_out(&asked.sale) {
                 return Err(Reason::SoldOut.into());
             }
-            let speed = u64::from(now.state.admitted_milli_per_s);
-            let estimate_ms = (speed > 0).then(|| (place + 1) * 1_000_000 / speed);
-            let again_ms = self.edge.ask_again_ms(&asked, estimate_ms);
-            return Err(Fault::later(
-                Reason::NotAdmitted,
-                u32::try_from(again_ms).unwrap_or(u32::MAX),
-            ));
+            return Err(self.edge.in_line(Reason::NotAdmitted.into(), &asked, &now, rank));
         }
         let what = Reserve {
             ticket: request.ticket,

@@ -1,18 +1,14 @@
 //! Tickets in the words of the API: where one stands, how long it will take, when to ask again.
 
+use super::ask_again::Wait;
 use super::asked::{Asked, Edge};
 use super::duration_ms;
 use crate::states::BucketNow;
-use proto::fault::{Fault, Reason};
+use proto::fault::{Fault, Reason, Retry};
 use proto::rank::{Rule, Standing, standing};
 use proto::ticket;
 use proto::wire::storefront::{Ticket, ticket::State};
 use rand::RngExt;
-
-/// The shortest and longest time after which a waiting buyer should ask again.
-const ASK_AGAIN_MS: (u64, u64) = (300, 10_000);
-/// When a buyer should ask again while the line stands still.
-const STANDSTILL_MS: u64 = 1_000;
 
 impl Edge {
     /// The rank of a ticket that was given to this buyer for this sale (INV-7).
@@ -23,7 +19,8 @@ impl Edge {
             let cells = asked.directory.org(&asked.sale.org).map_or(&[][..], |org| &org.cells[..]);
             let mut others =
                 cells.iter().map(|cell| ticket::verify(asked.directory.tickets(cell), text));
-            others.find_map(Result::ok).ok_or(reason)
+            // The key may have been made while nobody told this router.
+            others.find_map(Result::ok).ok_or_else(|| asked.directory.missing(reason))
         })?;
         let theirs = *given.sale == *asked.sale.id.as_str() && given.buyer == asked.buyer;
         if !theirs || given.bucket != bucket {
@@ -49,29 +46,46 @@ impl Edge {
             Standing::Admitted => (State::Admitted, 0),
             Standing::Waiting(place) => (State::Waiting, place),
         };
-        let speed = u64::from(now.state.admitted_milli_per_s);
-        let estimate_ms = (speed > 0).then(|| (place + 1) * 1_000_000 / speed);
-        let again_ms = self.ask_again_ms(asked, estimate_ms);
         let waits = state == State::Waiting;
         Ok(Ticket {
             sale: asked.sale.name.to_string(),
             ticket: text,
             state: state.into(),
             place,
-            estimate: estimate_ms.filter(|_| waits).map(duration_ms),
-            ask_again: waits.then(|| duration_ms(again_ms)),
+            estimate: estimate_ms(now, place).filter(|_| waits).map(duration_ms),
+            ask_again: waits.then(|| duration_ms(self.ask_again_ms(asked, now, place))),
         })
     }
 
-    /// Sooner the nearer the turn is, and never at the same moment as everybody else.
-    pub(crate) fn ask_again_ms(&self, asked: &Asked, estimate_ms: Option<u64>) -> u64 {
-        let until_start_ms = asked.sale.record.start_ms.saturating_sub(self.clock.now_ms());
-        let base_ms = match estimate_ms {
-            _ if until_start_ms > 0 => until_start_ms,
-            Some(estimate_ms) => estimate_ms / 2,
-            None => STANDSTILL_MS,
+    /// When a buyer with so many tickets before theirs should ask again.
+    pub(crate) fn ask_again_ms(&self, asked: &Asked, now: &BucketNow, place: u64) -> u64 {
+        let record = &asked.sale.record;
+        let wait = Wait {
+            place,
+            estimate_ms: estimate_ms(now, place),
+            until_start_ms: record.start_ms.saturating_sub(self.clock.now_ms()),
+            keeping_ms: record.keeping_ms.into(),
         };
-        let base_ms = base_ms.clamp(ASK_AGAIN_MS.0, ASK_AGAIN_MS.1);
-        base_ms + rand::rng().random_range(0..=base_ms / 4)
+        wait.ask_again_ms(rand::rng().random_range(0..=1_000))
     }
+
+    /// A refusal of a ticket that holds for its whole line: who waits is told when to ask again like in any line that
+    /// stands still, instead of all at the same moment.
+    pub(crate) fn in_line(&self, fault: Fault, asked: &Asked, now: &BucketNow, rank: u64) -> Fault {
+        match standing(rank, now.state.tail, now.state.cursor) {
+            Standing::Waiting(place)
+                if fault.reason.retry() == Retry::Later && !asked.sale.standard =>
+            {
+                let again_ms = self.ask_again_ms(asked, now, place);
+                Fault::later(fault.reason, u32::try_from(again_ms).unwrap_or(u32::MAX))
+            }
+            _ => fault,
+        }
+    }
+}
+
+/// How long a ticket will wait that has so many before it. None: the line stands still.
+fn estimate_ms(now: &BucketNow, place: u64) -> Option<u64> {
+    let speed = u64::from(now.state.admitted_milli_per_s);
+    (speed > 0).then(|| place.saturating_add(1).saturating_mul(1_000_000) / speed)
 }

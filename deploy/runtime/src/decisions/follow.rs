@@ -141,7 +141,7 @@ impl Follower {
         self.counters.lists.add(1);
         let keys: usize = reads.iter().map(|read| read.entries.len()).sum();
         let revision = reads.first().map_or(0, |first| first.revision);
-        if history == History::Other {
+        let changed = if history == History::Other {
             if keys == 0 && !self.known.is_empty() {
                 return Err(Broken::OtherAndEmpty);
             }
@@ -152,14 +152,16 @@ impl Follower {
                 "another etcd; taking what it has"
             );
             self.known.adopt(reads);
-            self.publish();
+            true
         } else {
             self.check(reads.first())?;
-            if self.known.list(reads) {
-                self.publish();
-            }
+            self.known.list(reads)
+        };
+        // The first list is told even when it says what the file said: from now on it is certain.
+        let first = !std::mem::replace(&mut self.listed, true);
+        if changed || first {
+            self.publish();
         }
-        self.listed = true;
         tracing::info!(keys, revision, "listed etcd");
         Ok(())
     }
