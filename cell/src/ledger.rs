@@ -7,6 +7,7 @@
 mod entry;
 mod hold;
 mod lookup;
+mod refund;
 mod settle;
 mod stock;
 mod takeover;
@@ -14,6 +15,7 @@ mod takeover;
 pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
+pub use refund::is_refund_written;
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{

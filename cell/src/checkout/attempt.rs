@@ -136,18 +136,8 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
 
 /// Opens the payment at the provider, or finds the one that was opened before.
 async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
-    if let Some(intent) = &bill.intent {
-        let known = keeper.ports.provider.retrieve(intent).await?;
-        if matches!(known.status, Status::RequiresPaymentMethod | Status::RequiresConfirmation) {
-            return Ok(known.id);
-        }
-    }
     let order = bill.order;
-    // A payment that can be charged no more is of no use, so the next one is made under a key of its own.
-    let key = match &bill.intent {
-        None => format!("{order}:create"),
-        Some(_) => format!("{order}:create:{}", bill.attempt),
-    };
+    let provider = &keeper.ports.provider;
     let metadata = [
         ("order", order.to_string()),
         ("org", keeper.place.org.to_string()),
@@ -156,7 +146,17 @@ async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
     ];
     let charge =
         Charge { amount_minor: bill.amount_minor, currency: &bill.currency, metadata: &metadata };
-    Ok(keeper.ports.provider.create(&key, &charge).await?.id)
+    let made = match &bill.intent {
+        Some(intent) => provider.retrieve(intent).await?,
+        None => provider.create(&format!("{order}:create"), &charge).await?,
+    };
+    let now_s = keeper.now_us().unwrap_or(i64::MAX) / 1_000_000;
+    if made.may_be_charged(now_s) {
+        return Ok(made.id);
+    }
+    // The one before is of no use any more, nor is its key: that would find it again.
+    let key = format!("{order}:create:{}:{now_s}", bill.attempt);
+    Ok(provider.create(&key, &charge).await?.id)
 }
 
 /// Looks for the outcome of a payment for as long as the limit says, then leaves it to people.
