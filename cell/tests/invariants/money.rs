@@ -3,17 +3,21 @@
 use std::time::Duration;
 
 use local::Faults;
-use proto::fault::Reason;
+use proto::fault::{Reason, Retry};
 use proto::id::{BuyerKey, OrderId};
-use proto::wire::cell::SaleRecord;
+use proto::wire::cell::answer::Kind as Answer;
+use proto::wire::cell::call::Kind as Asked;
+use proto::wire::cell::{Call, Checkout, SaleRecord, Show};
 use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::order::State;
+use sqlx::Row;
 
 use crate::audit::{audit, captures};
 use crate::cell::{
     BAD_CARD, CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, name_of, seed, until,
 };
 use crate::chain::checked_ledger;
+use crate::line::Line;
 use crate::short_sale;
 use crate::storm::{Storm, Told};
 
@@ -158,6 +162,118 @@ async fn inv_5_a_refund_whose_record_was_lost_is_written_down_once() {
     desk.confirm("later", &later).await;
     written(&[&lost, &later]).await;
     assert!(captures(&cell).values().all(|count| *count == 0), "{:?}", captures(&cell));
+}
+
+#[tokio::test]
+async fn inv_6_nobody_is_told_that_a_hold_is_over_which_another_keeper_is_paying() {
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = SaleRecord { hold_ttl_ms: 10_000, ..short_sale("late", 10, 2) };
+    cell.open(&sale).await;
+    let buyer = BuyerKey([1; 16]);
+    let held = cell.held("late", buyer, (1, [1; 16])).await;
+    let order = id_of(&held);
+    // The hold's keeper falls asleep with streams that are open.
+    let (sleeper, epoch) = cell.keeper_after(&sale, 0).await;
+    let line = Line::to(&cell.stack.endpoint(&name_of(&sleeper)).unwrap().url);
+    for _ in 0..9 {
+        until(DEADLINE, async || {
+            let show = Asked::Show(Show { order: order.0.to_vec() });
+            line.call(call("late", buyer, show)).await.ok_or_else(|| "no stream yet".to_owned())
+        })
+        .await;
+    }
+    cell.stack.pause(&name_of(&sleeper)).await.unwrap();
+    cell.keeper_after(&sale, epoch).await;
+    // The next one is asked to pay, and its provider is in no hurry. The buyer does not wait.
+    let slow = Faults { latency_ms: 12_000, ..Faults::default() };
+    cell.stack.set_faults(&slow).await.unwrap();
+    until(DEADLINE, async || match cell.pay("late", buyer, order, GOOD_CARD).await {
+        Err(No::Lost) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    until(DEADLINE, async || match cell.show("late", buyer, order).await {
+        Ok(order) if order.state() == State::Paying && order.time_left_ms == 0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let is_final = |reason: Reason| reason.retry() == Retry::No;
+    let again = cell.pay("late", buyer, order, GOOD_CARD).await;
+    assert!(!matches!(again, Err(No::Refused(reason)) if is_final(reason)), "{again:?}");
+    // The sleeper wakes, and cannot find out what has happened meanwhile. By its book the hold is over.
+    cell.stack.pause("cell-1/postgres").await.unwrap();
+    cell.stack.resume(&name_of(&sleeper)).await.unwrap();
+    let checkout = Checkout { order: order.0.to_vec(), payment_method: GOOD_CARD.into() };
+    let asked = line.call(call("late", buyer, Asked::Checkout(checkout)));
+    let answered = tokio::time::timeout(Duration::from_secs(2), asked).await;
+    cell.stack.resume("cell-1/postgres").await.unwrap();
+    if let Ok(Some(Answer::Refusal(refusal))) = &answered {
+        let reason = Reason::from_number(refusal.reason).unwrap();
+        assert!(!is_final(reason), "{reason:?}");
+    }
+    let paid = until(DEADLINE, async || match cell.pay("late", buyer, order, GOOD_CARD).await {
+        Ok(order) if order.state() == State::Paid => Ok(order),
+        Err(No::Refused(reason)) if is_final(reason) => panic!("{reason:?}"),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(paid.await.units, held.units);
+    let mut told = Told::default();
+    told.hold(buyer, &held);
+    told.paid.push(order);
+    audit(&cell, &sale, &told).await;
+}
+
+#[tokio::test]
+async fn inv_6_that_a_hold_is_over_is_in_the_ledger_before_its_buyer_is_told() {
+    let cell = CellUnderTest::start(&["p1"]).await;
+    let sale = SaleRecord { hold_ttl_ms: 5_000, ..short_sale("late", 10, 2) };
+    cell.open(&sale).await;
+    let (buyer, other) = (BuyerKey([1; 16]), BuyerKey([2; 16]));
+    let held = cell.held("late", buyer, (1, [1; 16])).await;
+    let order = id_of(&held);
+    // Without Redis the bucket is in doubt, and nothing is written until it is there again.
+    cell.stack.kill("cell-1/redis").await.unwrap();
+    until(DEADLINE, async || match cell.join("late", other).await {
+        Err(_) => Ok(()),
+        Ok(_) => Err("it joins".to_owned()),
+    })
+    .await;
+    let row = async || -> (i16, bool) {
+        let row = sqlx::query(
+            r#"select state, deadline <= clock_timestamp() from "order" where id = $1"#,
+        )
+        .bind(uuid::Uuid::from_bytes(order.0))
+        .fetch_one(&cell.pool)
+        .await
+        .unwrap();
+        (row.get(0), row.get(1))
+    };
+    until(DEADLINE, async || match row().await {
+        (_, true) => Ok(()),
+        row => Err(format!("{row:?}")),
+    })
+    .await;
+    let expired = async || i32::from(row().await.0) == i32::from(State::Expired);
+    let told = cell.pay("late", buyer, order, GOOD_CARD).await;
+    let is_over = told.as_ref().is_err_and(|no| *no == No::Refused(Reason::OrderExpired));
+    assert!(!is_over || expired().await, "{told:?}");
+    cell.stack.restart("cell-1/redis").await.unwrap();
+    until(DEADLINE, async || match cell.pay("late", buyer, order, GOOD_CARD).await {
+        Err(No::Refused(Reason::OrderExpired)) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert!(expired().await);
+}
+
+fn call(sale: &str, buyer: BuyerKey, asked: Asked) -> Call {
+    Call {
+        time_left_ms: 10_000,
+        sale: sale.into(),
+        buyer: buyer.0.to_vec().into(),
+        kind: Some(asked),
+        ..Call::default()
+    }
 }
 
 /// The payments whose refunds are in a sale's ledger, in their order.
