@@ -19,8 +19,8 @@ pub use refund::is_refund_written;
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Candidate, GateRow, Holder, Loaded, beat, candidates, epoch_under, load, rest, resting,
-    set_gate, take_over,
+    Beat, Candidate, GateRow, Holder, Life, Loaded, beat, candidates, epoch_under, leave, load,
+    rest, resting, set_gate, take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
