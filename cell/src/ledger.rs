@@ -7,6 +7,7 @@
 mod entry;
 mod hold;
 mod lookup;
+mod refund;
 mod settle;
 mod stock;
 mod takeover;
@@ -14,11 +15,12 @@ mod takeover;
 pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
+pub use refund::is_refund_written;
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Candidate, GateRow, Holder, Loaded, SpentTicket, beat, candidates, epoch_under, load, rest,
-    resting, set_gate, take_over,
+    Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, epoch_under,
+    leave, load, rest, resting, set_gate, take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

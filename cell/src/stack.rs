@@ -19,12 +19,15 @@ use proto::limits::LINK_MESSAGE_BYTES_MAX;
 use proto::wire::cell::ProcessRecord;
 use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
+use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use sqlx::PgPool;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
 const LEASE_S: u32 = 5;
@@ -34,7 +37,8 @@ const AGAIN: Duration = Duration::from_millis(300);
 /// Runs a cell process until its drain begins.
 ///
 /// # Errors
-/// When an address cannot be read. Stores that are away are waited for.
+/// When an address cannot be read, or when another process is started under this one's name. Stores that are away are
+/// waited for.
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
     let (flash, standard) = (class(&config, "flash")?, class(&config, "standard")?);
@@ -70,28 +74,15 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     readiness.set("postgres", true);
 
     let end = drain.token();
-    drain.spawn("claim", claim(kept.clone(), sales, end.clone()));
+    let replaced = CancellationToken::new();
+    drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
     drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
-    let record = ProcessRecord {
-        cell: config.cell.to_string(),
-        process: config.process.to_string(),
-        address: config.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
-        version: env!("CARGO_PKG_VERSION").into(),
-    };
-    Lease::keep(
-        LeaseOptions {
-            endpoints: config.etcd.clone(),
-            key: keys::process(&config.cell, &config.process),
-            value: record.encode_to_vec(),
-            ttl_s: LEASE_S,
-        },
-        &drain,
-    );
+    stand_in_etcd(&config, address, &drain);
 
     let link = LinkServiceServer::new(Link::new(kept, end))
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
@@ -105,7 +96,29 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         ..ServerOptions::default()
     };
     serve_service(listener, Front::new(link, routes), options, metrics, drain).await;
+    if replaced.is_cancelled() {
+        return Err("another process was started under this name".into());
+    }
     Ok(())
+}
+
+/// Tells routers where this process is, for as long as it lives.
+fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
+    let record = ProcessRecord {
+        cell: config.cell.to_string(),
+        process: config.process.to_string(),
+        address: config.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
+        version: env!("CARGO_PKG_VERSION").into(),
+    };
+    Lease::keep(
+        LeaseOptions {
+            endpoints: config.etcd.clone(),
+            key: keys::process(&config.cell, &config.process),
+            value: record.encode_to_vec(),
+            ttl_s: LEASE_S,
+        },
+        drain,
+    );
 }
 
 fn class(config: &Config, name: &str) -> Result<ClassPorts, PlaneError> {
@@ -117,7 +130,7 @@ fn class(config: &Config, name: &str) -> Result<ClassPorts, PlaneError> {
 }
 
 /// Brings the schema up to date, waiting for Postgres. False: the process is to end.
-async fn migrate(pool: &PgPool, drain: &runtime::drain::Drain) -> bool {
+async fn migrate(pool: &PgPool, drain: &Drain) -> bool {
     loop {
         match ledger::migrate(pool).await {
             Ok(()) => return true,

@@ -57,6 +57,15 @@ pub(super) async fn resume(keeper: Arc<Keeper>, of: Of, tell: watch::Sender<Opti
     finish(&keeper, of, end, &tell);
 }
 
+/// Ends a hold whose time is over, as far as is known.
+pub(super) async fn expire(keeper: Arc<Keeper>, of: Of, tell: watch::Sender<Option<AttemptEnd>>) {
+    let end = match bill(&keeper, of, 0) {
+        Some(bill) => try_to_expire(&keeper, &bill).await,
+        None => None,
+    };
+    finish(&keeper, of, end, &tell);
+}
+
 /// Looks an order in REVIEW up until it is decided.
 pub(super) async fn review(keeper: Arc<Keeper>, of: Of) {
     while let Some(bill) = bill(&keeper, of, 0) {
@@ -83,7 +92,7 @@ pub(super) async fn review(keeper: Arc<Keeper>, of: Of) {
     }
 }
 
-/// None: the epoch is over; the next one takes the order up.
+/// None: the epoch is over, or about to be; the next one takes the order up, and the same call finds out.
 type End = Option<AttemptEnd>;
 
 async fn try_to_resume(keeper: &Arc<Keeper>, of: Of) -> End {
@@ -105,8 +114,9 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
         }
     };
     match commit(keeper, &bill, Kind::Paying, Some(&intent)).await? {
-        Ok(_) => {}
-        Err(fault) => return Some(Err(fault)),
+        Ok(()) => {}
+        // Its time ran out while the payment was opened; or something else is true, which is not to be guessed.
+        Err(_) => return try_to_expire(keeper, &bill).await,
     }
     let provider = &keeper.ports.provider;
     let confirmed = provider.confirm(&format!("{order}:{}", bill.attempt), &intent, method).await;
@@ -136,18 +146,8 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
 
 /// Opens the payment at the provider, or finds the one that was opened before.
 async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
-    if let Some(intent) = &bill.intent {
-        let known = keeper.ports.provider.retrieve(intent).await?;
-        if matches!(known.status, Status::RequiresPaymentMethod | Status::RequiresConfirmation) {
-            return Ok(known.id);
-        }
-    }
     let order = bill.order;
-    // A payment that can be charged no more is of no use, so the next one is made under a key of its own.
-    let key = match &bill.intent {
-        None => format!("{order}:create"),
-        Some(_) => format!("{order}:create:{}", bill.attempt),
-    };
+    let provider = &keeper.ports.provider;
     let metadata = [
         ("order", order.to_string()),
         ("org", keeper.place.org.to_string()),
@@ -156,7 +156,17 @@ async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
     ];
     let charge =
         Charge { amount_minor: bill.amount_minor, currency: &bill.currency, metadata: &metadata };
-    Ok(keeper.ports.provider.create(&key, &charge).await?.id)
+    let made = match &bill.intent {
+        Some(intent) => provider.retrieve(intent).await?,
+        None => provider.create(&format!("{order}:create"), &charge).await?,
+    };
+    let now_s = keeper.now_us().unwrap_or(i64::MAX) / 1_000_000;
+    if made.may_be_charged(now_s) {
+        return Ok(made.id);
+    }
+    // The one before is of no use any more, nor is its key: that would find it again.
+    let key = format!("{order}:create:{}:{now_s}", bill.attempt);
+    Ok(provider.create(&key, &charge).await?.id)
 }
 
 /// Looks for the outcome of a payment for as long as the limit says, then leaves it to people.
@@ -184,10 +194,10 @@ async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str, seat: &S
 /// Commits what the provider decided.
 async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) -> End {
     if outcome == Outcome::Captured {
-        return Some(match commit(keeper, bill, Kind::Paid, Some(intent)).await? {
-            Ok(_) => Ok(shown(bill, State::Paid)),
-            Err(fault) => Err(fault),
-        });
+        return match commit(keeper, bill, Kind::Paid, Some(intent)).await? {
+            Ok(()) => Some(Ok(shown(bill, State::Paid))),
+            Err(_) => contradicted(keeper, bill).await,
+        };
     }
     // Time left: HELD again. None left: EXPIRED. On the brink Postgres' clock may deny both for a moment.
     for _ in 0..BRINK_TRIES_MAX {
@@ -203,7 +213,34 @@ async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) ->
         }
         tokio::time::sleep(BRINK).await;
     }
-    Some(Err(Reason::OrderStateConflict.into()))
+    contradicted(keeper, bill).await
+}
+
+/// Ends a hold by its time, as the sweep would. Its buyer is told that it is over only when the ledger agrees.
+async fn try_to_expire(keeper: &Keeper, bill: &Bill) -> End {
+    for _ in 0..BRINK_TRIES_MAX {
+        let step = Move::plain(bill.order, Kind::Expired, bill.units.clone());
+        if keeper.ask_move(step, bill.epoch).await?.is_ok() {
+            return Some(Err(Reason::OrderExpired.into()));
+        }
+        if keeper.book().order(bill.order).is_none() {
+            break;
+        }
+        // Our estimate of Postgres' clock was a little ahead.
+        tokio::time::sleep(BRINK).await;
+    }
+    contradicted(keeper, bill).await
+}
+
+/// Postgres denies what follows from the book. Either the order has ended in another way, which the ledger knows, or the
+/// book is wrong and must be read anew.
+async fn contradicted(keeper: &Keeper, bill: &Bill) -> End {
+    if keeper.book().order(bill.order).is_none() {
+        return keeper.ended(bill.order).await;
+    }
+    tracing::error!(order = %bill.order, "the ledger contradicts the book, which is read anew");
+    keeper.doubt();
+    None
 }
 
 async fn commit(

@@ -1,7 +1,7 @@
 //! The stage that looks into the ledger for orders that are no longer live, many at a time.
 
 use super::reign::End;
-use super::{Keeper, LookupAsked, Reign, Why};
+use super::{AttemptEnd, Keeper, LookupAsked, Reign, Why};
 use crate::ledger::{self, BucketRef, Found};
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
@@ -56,6 +56,15 @@ pub(crate) async fn look_up(pool: &PgPool, bucket: BucketRef, batch: Vec<LookupA
     }
 }
 
+impl Keeper {
+    /// What a Checkout is told of an order that has ended here. None: the ledger does not answer.
+    pub(crate) async fn ended(&self, order: OrderId) -> Option<AttemptEnd> {
+        let pool = self.ports.pool(self);
+        let found = ledger::find_orders(pool, self.place.bucket, &[order]).await.ok()?;
+        Some(answer(&Why::Checkout, found.first()))
+    }
+}
+
 fn answer(why: &Why, found: Option<&Found>) -> Result<Order, Fault> {
     let Some(found) = found else {
         return Err(match why {
@@ -72,8 +81,9 @@ fn answer(why: &Why, found: Option<&Found>) -> Result<Order, Fault> {
         | (Why::Checkout, State::Paid)
         | (Why::Cancel, State::Cancelled) => Ok(show(found)),
         (Why::Checkout | Why::Cancel, State::Expired) => Err(Reason::OrderExpired.into()),
-        // It came to life between the look at the book and the look at the ledger, or went on from there.
-        (Why::Checkout | Why::Cancel, State::Held | State::Paying) => {
+        // It came to life between the look at the book and the look at the ledger, or went on from there; or the book is
+        // that of a keeper who was deposed. What becomes of it is not for us to say.
+        (Why::Checkout | Why::Cancel, State::Held | State::Paying | State::Review) => {
             Err(Fault::later(Reason::BucketMoving, FAILED_MS))
         }
         (Why::Checkout | Why::Cancel, _) => Err(Reason::OrderStateConflict.into()),
@@ -88,5 +98,40 @@ fn show(found: &Found) -> Order {
         amount_minor: found.amount_minor,
         currency: found.currency.clone(),
         time_left_ms: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::fault::Retry;
+    use proto::id::BuyerKey;
+
+    fn found(state: State) -> Found {
+        Found {
+            order: OrderId([1; 16]),
+            buyer: BuyerKey([2; 16]),
+            state: state.into(),
+            quantity: 1,
+            amount_minor: 1,
+            currency: "EUR".into(),
+            intent: None,
+            units: vec![1],
+        }
+    }
+
+    #[test]
+    fn no_final_refusal_of_an_order_that_may_still_be_paid() {
+        for why in [Why::Checkout, Why::Cancel] {
+            for state in [State::Held, State::Paying, State::Review] {
+                let refused = answer(&why, Some(&found(state))).unwrap_err();
+                assert_eq!(refused.reason.retry(), Retry::Later, "{why:?} {state:?}: {refused:?}");
+            }
+        }
+        let checkout = |state| answer(&Why::Checkout, Some(&found(state))).map(|order| order.state);
+        assert_eq!(checkout(State::Paid), Ok(State::Paid.into()));
+        assert_eq!(checkout(State::Expired), Err(Reason::OrderExpired.into()));
+        assert_eq!(checkout(State::Cancelled), Err(Reason::OrderStateConflict.into()));
+        assert_eq!(checkout(State::Refunded), Err(Reason::OrderStateConflict.into()));
     }
 }

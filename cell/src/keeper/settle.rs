@@ -24,7 +24,8 @@ pub(crate) enum MoveAsked {
 
 impl MoveAsked {
     /// A move that holds under `epoch` alone, and what comes of it: the receiver fails when that epoch ends first. The
-    /// next one then finds in the ledger what there is to do.
+    /// next one then finds in the ledger what there is to do. A refusal says that the order is not in the state, or not
+    /// at the time, that the move needs; it does not say which, so nobody may conclude what will become of the order.
     pub(crate) fn new(step: Move, epoch: i64) -> (MoveAsked, oneshot::Receiver<Result<(), Fault>>) {
         let (reply, moved) = oneshot::channel();
         (MoveAsked::Move { step, epoch, reply }, moved)
@@ -125,7 +126,7 @@ impl Stage<'_> {
                 Ok(_) => self.note(std::iter::once((step, reply)), follow, told),
                 Err(LedgerError::Conflict(why)) => {
                     tracing::debug!(why, kind = ?step.kind, "an order cannot move");
-                    drop(reply.send(Err(refusal(step.kind))));
+                    drop(reply.send(Err(Reason::OrderStateConflict.into())));
                 }
                 Err(error) => return Err(doubt(&error)),
             }
@@ -232,12 +233,4 @@ impl Stage<'_> {
 fn doubt(error: &LedgerError) -> End {
     tracing::warn!(%error, "moves could not be committed");
     End::Doubt
-}
-
-/// Why an order could not make a move, as its buyer is told.
-fn refusal(kind: Kind) -> Fault {
-    match kind {
-        Kind::Paying => Reason::OrderExpired.into(),
-        _ => Reason::OrderStateConflict.into(),
-    }
 }

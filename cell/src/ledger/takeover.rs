@@ -84,34 +84,76 @@ pub struct Loaded {
     pub spent: Vec<SpentTicket>,
 }
 
-/// Gives a sign of life, and says which processes gave one within `fresh`, and Postgres' clock in microseconds.
+/// A sign of life.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat<'a> {
+    /// The process's name.
+    pub process: &'a str,
+    /// Which start of it: random.
+    pub incarnation: Uuid,
+    /// Whether it is the first of this start. It takes the name, from whoever has it.
+    pub is_first: bool,
+    /// For how long a sign of life counts.
+    pub fresh: Duration,
+}
+
+/// The cell's processes as a sign of life finds them.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// Who gave a sign of life lately, oneself among them, by name.
+    pub living: Vec<String>,
+    /// Postgres' clock in microseconds since 1970.
+    pub now_us: i64,
+    /// Another start of this name has given a sign of life since this one's last, and lives: this one was not taken.
+    pub replaced: bool,
+}
+
+/// Gives a sign of life.
 ///
 /// # Errors
 /// When Postgres does not answer.
-pub async fn beat(
-    pool: &PgPool,
-    process: &str,
-    fresh: Duration,
-) -> Result<(Vec<String>, i64), LedgerError> {
+pub async fn beat(pool: &PgPool, beat: Beat<'_>) -> Result<Life, LedgerError> {
     let row = sqlx::query(
         "with beat as (
-             insert into process (process, seen_at) values ($1, clock_timestamp())
-             on conflict (process) do update set seen_at = excluded.seen_at)
+             insert into process as p (process, incarnation, seen_at)
+             values ($1, $2, clock_timestamp())
+             on conflict (process) do update
+             set incarnation = excluded.incarnation, seen_at = excluded.seen_at
+             where $3 or p.incarnation is not distinct from excluded.incarnation
+                or p.seen_at <= clock_timestamp() - $4 * interval '1 millisecond'
+             returning 1)
          select array(select process from process
-                      where seen_at > clock_timestamp() - $2 * interval '1 millisecond'
+                      where seen_at > clock_timestamp() - $4 * interval '1 millisecond'
                          or process = $1
-                      order by 1) as live,
-                (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us",
+                      order by 1) as living,
+                (extract(epoch from clock_timestamp()) * 1000000)::bigint as now_us,
+                not exists (select from beat) as replaced",
     )
-    .bind(process)
-    .bind(i64::try_from(fresh.as_millis()).unwrap_or(i64::MAX))
+    .bind(beat.process)
+    .bind(beat.incarnation)
+    .bind(beat.is_first)
+    .bind(i64::try_from(beat.fresh.as_millis()).unwrap_or(i64::MAX))
     .fetch_one(pool)
     .await?;
-    let mut live: Vec<String> = row.try_get("live")?;
-    if !live.iter().any(|other| other == process) {
-        live.push(process.into());
+    let mut living: Vec<String> = row.try_get("living")?;
+    if !living.iter().any(|other| other == beat.process) {
+        living.push(beat.process.into());
     }
-    Ok((live, row.try_get("now_us")?))
+    Ok(Life { living, now_us: row.try_get("now_us")?, replaced: row.try_get("replaced")? })
+}
+
+/// Takes back the sign of life of a process that keeps nothing any more, so that others need not wait for its silence.
+/// Another start of the same name keeps its own.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn leave(pool: &PgPool, process: &str, incarnation: Uuid) -> Result<(), LedgerError> {
+    sqlx::query("delete from process where process = $1 and incarnation = $2")
+        .bind(process)
+        .bind(incarnation)
+        .execute(pool)
+        .await?;
+    Ok(())
 }
 
 /// The buckets that are not at rest, at most `most`.

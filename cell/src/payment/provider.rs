@@ -14,6 +14,9 @@ const IDLE_CONNECTIONS_MAX: usize = 64;
 /// Intents on one page of the provider's list.
 pub(super) const PAGE: usize = 100;
 
+/// How long after it was made a payment may begin to be charged.
+pub(super) const CHARGE_WITHIN_S: i64 = 30;
+
 /// What a payment intent has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -41,6 +44,8 @@ pub(crate) struct Intent {
     pub(crate) status: Status,
     pub(crate) amount: i64,
     pub(crate) currency: String,
+    /// When it was made, unix seconds by the provider's clock.
+    pub(crate) created: i64,
     #[serde(default)]
     pub(crate) metadata: HashMap<String, String>,
     last_payment_error: Option<serde::de::IgnoredAny>,
@@ -50,6 +55,13 @@ impl Intent {
     /// Whether a try was made and declined.
     pub(crate) fn is_declined(&self) -> bool {
         self.status == Status::RequiresPaymentMethod && self.last_payment_error.is_some()
+    }
+
+    /// Whether a try to charge it may begin at `now_s` (unix seconds): nothing was charged yet, and a capture would still
+    /// be seen when the provider's list is compared with the ledger, which looks for payments by when they were made.
+    pub(crate) fn may_be_charged(&self, now_s: i64) -> bool {
+        matches!(self.status, Status::RequiresPaymentMethod | Status::RequiresConfirmation)
+            && now_s.saturating_sub(self.created) <= CHARGE_WITHIN_S
     }
 }
 
@@ -234,4 +246,29 @@ async fn read<T: serde::de::DeserializeOwned>(
         return Err(ProviderError::Refused(format!("{status} {text}")));
     }
     response.json().await.map_err(|error| ProviderError::Unknown(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_young_payment_that_was_not_charged_may_be_charged() {
+        let intent = |status: &str| -> Intent {
+            let text = format!(
+                r#"{{"id":"pi_1","status":"{status}","amount":1,"currency":"eur","created":1000}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        for status in ["requires_payment_method", "requires_confirmation"] {
+            assert!(intent(status).may_be_charged(1_000), "{status}");
+            assert!(intent(status).may_be_charged(1_000 + CHARGE_WITHIN_S), "{status}");
+            assert!(!intent(status).may_be_charged(1_001 + CHARGE_WITHIN_S), "{status}");
+            assert!(!intent(status).may_be_charged(i64::MAX), "{status}");
+        }
+        for status in ["canceled", "succeeded", "processing", "requires_action", "requires_capture"]
+        {
+            assert!(!intent(status).may_be_charged(1_000), "{status}");
+        }
+    }
 }

@@ -1,11 +1,14 @@
 //! Processes that die, sleep and come back, and an etcd that is not there.
 
+use local::ServerState;
 use proto::id::BuyerKey;
+use proto::wire::cell::SaleRecord;
 use proto::wire::storefront::order::State;
 
 use crate::audit::audit;
 use crate::cell::{CellUnderTest, DEADLINE, GOOD_CARD, StateOf, id_of, name_of, seed, until};
 use crate::chain::checked_ledger;
+use crate::line::Line;
 use crate::short_sale;
 use crate::storm::Storm;
 
@@ -51,6 +54,61 @@ async fn inv_6_a_process_that_is_restarted_at_once_keeps_on() {
     cell.stack.restart(&name_of("p1")).await.unwrap();
     let told = storm.end().await;
     audit(&cell, &sale, &told).await;
+}
+
+#[tokio::test]
+async fn inv_3_a_process_that_stops_in_good_order_hands_its_buckets_over() {
+    let cell = CellUnderTest::start(&["p1", "p2"]).await;
+    let sale = SaleRecord { hold_ttl_ms: 600_000, ..short_sale("calm", 10, 2) };
+    cell.open(&sale).await;
+    let (ada, bob) = (BuyerKey([1; 16]), BuyerKey([2; 16]));
+    let held = cell.held("calm", ada, (1, [1; 16])).await;
+    let living = async || -> Vec<String> {
+        let rows = sqlx::query_scalar("select process from process order by 1");
+        rows.fetch_all(&cell.pool).await.unwrap()
+    };
+    let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
+    cell.stack.stop(&name_of(&keeper)).await.unwrap();
+    // Nobody has to wait until its silence is taken for death.
+    assert_eq!(living().await, [other(&keeper)]);
+    let (heir, epoch) = cell.keeper_after(&sale, epoch).await;
+    assert_eq!(heir, other(&keeper));
+    cell.held("calm", bob, (1, [2; 16])).await;
+    let shown = cell.show("calm", ada, id_of(&held)).await.unwrap();
+    assert_eq!((shown.state(), shown.units), (State::Held, held.units));
+
+    // It comes back, and the other one may go.
+    cell.stack.restart(&name_of(&keeper)).await.unwrap();
+    until(DEADLINE, async || match living().await.len() {
+        2 => Ok(()),
+        count => Err(format!("{count} processes give signs of life")),
+    })
+    .await;
+    cell.stack.stop(&name_of(&heir)).await.unwrap();
+    let (back, _) = cell.keeper_after(&sale, epoch).await;
+    assert_eq!(back, keeper);
+}
+
+#[tokio::test]
+async fn inv_8_of_two_processes_under_one_name_the_older_ends() {
+    let cell = CellUnderTest::start(&["p1"]).await;
+    let sale = short_sale("calm", 10, 2);
+    cell.open(&sale).await;
+    let (_, epoch) = cell.keeper_after(&sale, 0).await;
+    let url = cell.start_server("cell-1/p1-again", "p1").await;
+    until(DEADLINE, async || match cell.stack.state(&name_of("p1")).unwrap() {
+        ServerState::Exited(status) if !status.success() => Ok(()),
+        state => Err(format!("the older one is {state:?}")),
+    })
+    .await;
+    let again = Line::to(&url);
+    until(DEADLINE, async || match again.state("calm") {
+        Some(state) if state.epoch > epoch => Ok(()),
+        state => Err(format!("the newer one says {state:?}")),
+    })
+    .await;
+    let state = cell.stack.state("cell-1/p1-again").unwrap();
+    assert!(matches!(state, ServerState::Running), "the newer one is {state:?}");
 }
 
 #[tokio::test]

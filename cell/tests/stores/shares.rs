@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use floodgate_cell::ledger::{self, GateRow, LedgerError, Move, SettleBatch, Share};
+use floodgate_cell::ledger::{self, Beat, GateRow, LedgerError, Move, SettleBatch, Share};
 use proto::wire::cell::{SaleRecord, sale_record::State};
 use proto::wire::events::ledger_entry::Kind;
 use sqlx::Row;
+use uuid::Uuid;
 
 use crate::stores::{FIRST_UNIT, KEEPER, Stores, hold, order, record};
 
@@ -102,8 +103,8 @@ async fn a_take_over_waits_for_the_commit_under_way_and_reads_it() {
     )
     .bind(bucket.org)
     .bind(bucket.sale)
-    .bind(uuid::Uuid::from_bytes(order(1).0))
-    .bind(uuid::Uuid::from_bytes(crate::stores::buyer(1).0))
+    .bind(Uuid::from_bytes(order(1).0))
+    .bind(Uuid::from_bytes(crate::stores::buyer(1).0))
     .execute(&mut *under_way)
     .await
     .unwrap();
@@ -163,17 +164,45 @@ async fn a_bucket_rests_when_its_sale_is_over_and_nothing_is_live() {
     assert!(ledger::candidates(&stores.pool, 10).await.unwrap().is_empty());
 }
 
+fn sign<'a>(process: &'a str, incarnation: u128, is_first: bool, fresh: Duration) -> Beat<'a> {
+    Beat { process, incarnation: Uuid::from_u128(incarnation), is_first, fresh }
+}
+
 #[tokio::test]
 async fn processes_are_seen_while_they_give_signs_of_life() {
     let stores = Stores::start().await;
     let beat = async |process: &str, fresh: Duration| {
-        let (living, now_us) = ledger::beat(&stores.pool, process, fresh).await.unwrap();
-        assert!(now_us > 1_700_000_000_000_000);
-        living.into_iter().collect::<BTreeSet<_>>()
+        let life = ledger::beat(&stores.pool, sign(process, 1, true, fresh)).await.unwrap();
+        assert!(life.now_us > 1_700_000_000_000_000);
+        assert!(!life.replaced);
+        life.living.into_iter().collect::<BTreeSet<_>>()
     };
     let long = Duration::from_secs(60);
     assert_eq!(beat("p1", long).await, ["p1".to_owned()].into());
     assert_eq!(beat("p2", long).await, ["p1".to_owned(), "p2".to_owned()].into());
     assert_eq!(beat("p1", long).await.len(), 2);
     assert_eq!(beat("p1", Duration::ZERO).await, ["p1".to_owned()].into(), "itself at least");
+    ledger::leave(&stores.pool, "p2", Uuid::from_u128(1)).await.unwrap();
+    assert_eq!(beat("p1", long).await, ["p1".to_owned()].into(), "who leaves is not waited for");
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_whoever_started_under_it_last() {
+    let stores = Stores::start().await;
+    let (long, long_ago) = (Duration::from_secs(60), Duration::ZERO);
+    let replaced = async |incarnation: u128, is_first: bool, fresh: Duration| {
+        let beat = sign("p1", incarnation, is_first, fresh);
+        ledger::beat(&stores.pool, beat).await.unwrap().replaced
+    };
+    assert!(!replaced(1, true, long).await);
+    assert!(!replaced(1, false, long).await, "its own sign of life");
+    assert!(!replaced(2, true, long).await, "a start takes the name");
+    assert!(replaced(1, false, long).await, "the one before finds out");
+    assert!(!replaced(2, false, long).await, "and has not touched the sign of life");
+    ledger::leave(&stores.pool, "p1", Uuid::from_u128(1)).await.unwrap();
+    assert!(replaced(1, false, long).await, "nor has it taken it back");
+    assert!(!replaced(1, false, long_ago).await, "the other one has died since");
+    assert!(replaced(2, false, long).await);
+    ledger::leave(&stores.pool, "p1", Uuid::from_u128(1)).await.unwrap();
+    assert!(!replaced(2, false, long).await, "nobody has the name");
 }

@@ -81,6 +81,12 @@ impl CellUnderTest {
 
     /// Starts one more process.
     pub(crate) async fn start_process(&self, process: &str) {
+        let url = self.start_server(&name_of(process), process).await;
+        self.lines.lock().unwrap().insert(process.into(), Arc::new(Line::to(&url)));
+    }
+
+    /// Starts a process under a name of its own in the stack. Returns where it can be reached.
+    pub(crate) async fn start_server(&self, name: &str, process: &str) -> String {
         let url = |name: &str| self.stack.endpoint(name).unwrap().url;
         let args = [
             ("--cell", CELL.to_owned()),
@@ -91,7 +97,7 @@ impl CellUnderTest {
             ("--provider", url("provider")),
         ];
         let spec = PlaneSpec {
-            name: name_of(process),
+            name: name.to_owned(),
             program: PlaneBinaries::find().program("floodgate-cell").unwrap(),
             args: args
                 .iter()
@@ -99,8 +105,7 @@ impl CellUnderTest {
                 .collect(),
             env: Vec::new(),
         };
-        let endpoint = self.stack.start_plane(&spec).await.unwrap();
-        self.lines.lock().unwrap().insert(process.into(), Arc::new(Line::to(&endpoint.url)));
+        self.stack.start_plane(&spec).await.unwrap().url
     }
 
     /// Decides about a sale.
