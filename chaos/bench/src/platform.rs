@@ -64,7 +64,7 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     let how = format!(
         "over the bare script's {bare:.0}/s ({before:.0} before, {after:.0} after); {count} buyers, each with a token of its own that \
          the router had seen, {CONNECTIONS} connections, {UNDER_WAY} calls under way, {SALES} STANDARD sales of one bucket, router and cell and load on this \
-         machine; {settings}; counted in Postgres"
+         machine, one thread each; {settings}; counted in Postgres"
     );
     for (name, rate, least) in [
         ("platform_reserve_vs_script", reserves, 0.5),

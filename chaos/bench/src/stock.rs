@@ -27,7 +27,7 @@ const SALES: u32 = 6;
 const UNDER_WAY: u32 = 768;
 /// More calls a second than one bucket will take, for having enough of them ready.
 const PREPARED_PER_S: u64 = 25_000;
-const STOCK: u32 = 10_000_000;
+const STOCK: u32 = 1_000_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Takes the figure of a cell's holds, between two runs of the yardstick.
@@ -51,7 +51,7 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
         budget: Budget::AtLeast(1.2),
         how: format!(
             "{ours:.0} committed holds/s over {seconds} s; {SALES} sales of one bucket, {UNDER_WAY} calls under way each, over the \
-             link from another process, random buyers, every call its own request id, ledger on; {settings}; counted in Postgres"
+             link from another process, one thread each, random buyers, every call its own request id, ledger on; {settings}; counted in Postgres"
         ),
     }
     .say();
@@ -59,7 +59,7 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
 }
 
 async fn holds(seconds: u64) -> Result<(f64, String)> {
-    let cell = Cell::start(&[]).await?;
+    let cell = Cell::start(&["--threads", "1"]).await?;
     let settings = cell.settings().await?;
     let pool = cell.postgres().await?;
     let calls = PREPARED_PER_S * (seconds + WARM_UP.as_secs() + 1);
