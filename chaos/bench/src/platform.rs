@@ -5,13 +5,14 @@ use crate::figure::{Budget, Figure};
 use crate::sale::{Cell, ORG};
 use crate::script;
 use anyhow::{Result, ensure};
-use futures_util::{TryStreamExt, stream};
+use futures_util::future::try_join_all;
 use http::HeaderValue;
 use proto::wire::admin::sale::Class;
 use proto::wire::storefront::{
     GetSaleStateRequest, JoinRequest, Order, ReserveRequest, SaleState, Ticket,
 };
 use rand::RngExt;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 use tonic::Code;
 
@@ -27,6 +28,8 @@ const STOCK: u32 = 10_000_000;
 
 struct Buyer {
     token: HeaderValue,
+    /// The same in every sale, where it means another order.
+    request_id: String,
     ticket: String,
 }
 
@@ -96,9 +99,16 @@ fn make_buyers(cell: &Cell, count: u64) -> Vec<Buyer> {
         let mut token = HeaderValue::try_from(token).ok()?;
         // Every call has another one, so there is nothing to remember for the next.
         token.set_sensitive(true);
-        Some(Buyer { token, ticket: String::new() })
+        Some(Buyer { token, request_id: request_id(), ticket: String::new() })
     };
     (0..count).filter_map(buyer).collect()
+}
+
+fn request_id() -> String {
+    let mut id: [u8; 16] = rand::rng().random();
+    id[6] = id[6] & 15 | 64;
+    let hex = proto::id::hex(&id);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
 }
 
 #[derive(Clone, Copy)]
@@ -112,50 +122,55 @@ enum Step {
 
 /// Lets every buyer take a step, `UNDER_WAY` at a time. Returns how many did a second.
 async fn each(clients: &[Line], buyers: &mut [Buyer], sale: &str, step: Step) -> Result<f64> {
-    let sale = |number| format!("orgs/{ORG}/sales/{sale}{}", number % SALES);
+    let sales: Vec<String> =
+        (0..SALES).map(|number| format!("orgs/{ORG}/sales/{sale}{number}")).collect();
     let count = buyers.len();
+    let coming = RefCell::new(buyers.iter_mut().enumerate());
+    let next = || coming.borrow_mut().next();
     let began = Instant::now();
-    stream::iter(buyers.iter_mut().enumerate().map(Ok))
-        .try_for_each_concurrent(UNDER_WAY, |(number, buyer)| {
-            let (client, sale) = (&clients[number % CONNECTIONS], sale(number));
-            async move {
-                match step {
-                    Step::Open => open(client, buyer, sale).await,
-                    Step::Join => join(client, buyer, sale).await,
-                    Step::Reserve => reserve(client, buyer, sale).await,
-                    Step::JoinAndReserve => {
-                        join(client, buyer, sale.clone()).await?;
-                        reserve(client, buyer, sale).await
-                    }
+    try_join_all((0..UNDER_WAY).map(|_| async {
+        while let Some((number, buyer)) = next() {
+            let (client, sale) = (&clients[number % CONNECTIONS], &sales[number % SALES]);
+            match step {
+                Step::Open => open(client, buyer, sale).await?,
+                Step::Join => join(client, buyer, sale).await?,
+                Step::Reserve => reserve(client, buyer, sale).await?,
+                Step::JoinAndReserve => {
+                    join(client, buyer, sale).await?;
+                    reserve(client, buyer, sale).await?;
                 }
             }
-        })
-        .await?;
+        }
+        anyhow::Ok(())
+    }))
+    .await?;
     #[expect(clippy::cast_precision_loss, reason = "a count of buyers is far below 2^53")]
     Ok(count as f64 / began.elapsed().as_secs_f64())
 }
 
-async fn open(client: &Line, buyer: &Buyer, sale: String) -> Result<()> {
+async fn open(client: &Line, buyer: &Buyer, sale: &str) -> Result<()> {
     let path = "/floodgate.storefront.v1.StorefrontService/GetSaleState";
-    let _: SaleState = client.call(path, &buyer.token, &GetSaleStateRequest { sale }).await?;
+    let _: SaleState =
+        client.call(path, &buyer.token, &GetSaleStateRequest { sale: sale.into() }).await?;
     Ok(())
 }
 
-async fn join(client: &Line, buyer: &mut Buyer, sale: String) -> Result<()> {
+async fn join(client: &Line, buyer: &mut Buyer, sale: &str) -> Result<()> {
     let path = "/floodgate.storefront.v1.StorefrontService/Join";
-    let ticket: Ticket = client.call(path, &buyer.token, &JoinRequest { sale }).await?;
+    let ticket: Ticket =
+        client.call(path, &buyer.token, &JoinRequest { sale: sale.into() }).await?;
     buyer.ticket = ticket.ticket;
     Ok(())
 }
 
-async fn reserve(client: &Line, buyer: &Buyer, sale: String) -> Result<()> {
-    let mut id: [u8; 16] = rand::rng().random();
-    id[6] = id[6] & 15 | 64;
-    let hex = proto::id::hex(&id);
-    let request_id =
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
+async fn reserve(client: &Line, buyer: &Buyer, sale: &str) -> Result<()> {
     let path = "/floodgate.storefront.v1.StorefrontService/Reserve";
-    let request = ReserveRequest { sale, ticket: buyer.ticket.clone(), quantity: 1, request_id };
+    let request = ReserveRequest {
+        sale: sale.into(),
+        ticket: buyer.ticket.clone(),
+        quantity: 1,
+        request_id: buyer.request_id.clone(),
+    };
     loop {
         match client.call::<Order>(path, &buyer.token, &request).await {
             Ok(_) => return Ok(()),
