@@ -141,7 +141,14 @@ impl CellMetrics {
             Kind::Cancelled => self.cancelled.add(1),
             Kind::Declined => self.declined.add(1),
             Kind::Review => self.reviews.add(1),
-            Kind::Paying | Kind::Refunded | Kind::Granted | Kind::Held | Kind::Unspecified => {}
+            Kind::Paying
+            | Kind::Refunding
+            | Kind::Refunded
+            | Kind::GivenUp
+            | Kind::Accepted
+            | Kind::Granted
+            | Kind::Held
+            | Kind::Unspecified => {}
         }
     }
 

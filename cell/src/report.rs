@@ -37,6 +37,7 @@ impl Reports {
 
     fn add(&self, keeper: &Keeper, settled: bool) {
         let report = {
+            let now_us = keeper.now_us().unwrap_or(0);
             let book = keeper.book();
             BucketReport {
                 sale: keeper.place.sale.to_string(),
@@ -47,6 +48,9 @@ impl Reports {
                 granted: book.granted,
                 paid: book.paid,
                 process: keeper.ports.process.to_string(),
+                free: book.free(),
+                at_ms: u64::try_from(now_us / 1_000).unwrap_or(0),
+                ..BucketReport::default()
             }
         };
         self.lock().insert(keys::report(&keeper.place.sale, keeper.place.number), report);

@@ -16,6 +16,8 @@ pub const PROCESSES: &str = "/floodgate/v1/processes/";
 pub const SALES: &str = "/floodgate/v1/sales/";
 /// What keepers report of their buckets.
 pub const REPORTS: &str = "/floodgate/v1/reports/";
+/// Units on their way from one bucket to another.
+pub const TRANSFERS: &str = "/floodgate/v1/transfers/";
 /// The control plane's own: its leader.
 pub const CONTROL: &str = "/floodgate/v1/control/";
 
@@ -42,4 +44,9 @@ pub fn sale(sale: &SaleId) -> String {
 /// The key under which a bucket's keeper reports.
 pub fn report(sale: &str, bucket: u32) -> String {
     format!("{REPORTS}{sale}/{bucket}")
+}
+
+/// A transfer's key; `transfer` is its 16-byte id.
+pub fn transfer(sale: &str, transfer: &[u8]) -> String {
+    format!("{TRANSFERS}{sale}/{}", crate::id::hex(transfer))
 }

@@ -188,9 +188,13 @@ impl Stage<'_> {
                     book.turn(step.order, State::Review);
                     (None, What::Paid)
                 }
-                Kind::Refunded | Kind::Granted | Kind::Held | Kind::Unspecified => {
-                    (None, What::Paid)
-                }
+                Kind::Refunded
+                | Kind::Refunding
+                | Kind::GivenUp
+                | Kind::Accepted
+                | Kind::Granted
+                | Kind::Held
+                | Kind::Unspecified => (None, What::Paid),
             };
             if let Some(live) = ended {
                 follow.push(Settled {

@@ -214,6 +214,7 @@ impl World {
             granted: 0,
             paid: paid.unwrap_or(0),
             process: "p1".to_owned(),
+            ..BucketReport::default()
         };
         let key = keys::report(&id(name), bucket);
         self.etcd.put(key, report.encode_to_vec(), None).await.unwrap();
