@@ -38,6 +38,7 @@ impl Order {
             revision: 1,
             intent: if payment { self.intent() } else { String::new() },
             attempt: if payment { self.attempts } else { 0 },
+            ..LedgerEntry::default()
         }
     }
 
