@@ -1,9 +1,10 @@
 //! The archive: orders of buckets that are at rest. Nobody keeps such a bucket any more, and nothing in it changes, so any
 //! process of the cell may answer for it, from the ledger.
 
-use crate::keeper::{LookupAsked, Why, look_up};
+use crate::keeper::{LookupAsked, Ports, Why, look_up};
 use crate::ledger::{self, BucketRef, LedgerError};
 use crate::link::{Asked, Reply};
+use crate::refund;
 use arc_swap::ArcSwap;
 use proto::fault::{Fault, Reason};
 use proto::id::{BuyerKey, OrderId};
@@ -49,6 +50,7 @@ impl Archive {
     /// Takes a call for a bucket that is at rest; any other call comes back.
     pub(crate) fn take(
         &self,
+        ports: &Arc<Ports>,
         (sale, number): (&str, u32),
         buyer: BuyerKey,
         asked: Asked,
@@ -70,6 +72,10 @@ impl Archive {
             Asked::Checkout { order, .. } => (order, Why::Checkout),
             Asked::Cancel { order } => (order, Why::Cancel),
             Asked::Show { order } => (order, Why::Show),
+            Asked::Refund { order } => {
+                refund::begin_at_rest(ports, bucket, buyer, order, reply);
+                return None;
+            }
         };
         let question = (bucket, LookupAsked { buyer, order, why, reply });
         if let Err(mpsc::error::TrySendError::Full((_, question))) =

@@ -15,7 +15,7 @@ mod takeover;
 pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
-pub use refund::is_refund_written;
+pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{

@@ -13,6 +13,7 @@
 //! - [`link`] reads frames and writes answers; [`keeper`] drives a bucket, one process at a time.
 //! - [`admission`] keeps the waiting room, [`inventory`] the buckets in Redis, [`ledger`] all that counts in Postgres.
 //! - [`checkout`] is an order's way through [`payment`], which is the provider behind a bulkhead.
+//! - [`refund`] is a paid order's way back, when its merchant asks for it.
 //! - [`archive`] answers for buckets that are at rest, which nobody keeps any more.
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
@@ -29,6 +30,7 @@ pub mod ledger;
 mod link;
 mod metrics;
 mod payment;
+mod refund;
 mod report;
 mod sales;
 pub mod stack;

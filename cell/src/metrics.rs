@@ -20,6 +20,7 @@ pub(crate) struct CellMetrics {
     cancelled: Counter,
     declined: Counter,
     reviews: Counter,
+    refunded: Counter,
     unknown: Counter,
     given_back: Counter,
     broken: Vec<(Invariant, Counter)>,
@@ -67,6 +68,7 @@ impl CellMetrics {
             cancelled: orders.with(&[("event", "cancelled")]),
             declined: orders.with(&[("event", "declined")]),
             reviews: orders.with(&[("event", "review")]),
+            refunded: orders.with(&[("event", "refunded")]),
             unknown: Counter::new(
                 metrics,
                 "floodgate_cell_payments_unknown_total",
@@ -102,7 +104,9 @@ impl CellMetrics {
             Asked::Join => self.joins.add(1),
             Asked::Reserve { .. } => self.reserves.add(1),
             Asked::Checkout { .. } => self.checkouts.add(1),
-            Asked::Cancel { .. } | Asked::Show { .. } => self.other_calls.add(1),
+            Asked::Cancel { .. } | Asked::Show { .. } | Asked::Refund { .. } => {
+                self.other_calls.add(1)
+            }
         }
     }
 
@@ -154,6 +158,10 @@ impl CellMetrics {
 
     pub(crate) fn unknown_outcome(&self) {
         self.unknown.add(1);
+    }
+
+    pub(crate) fn refunded(&self) {
+        self.refunded.add(1);
     }
 
     pub(crate) fn given_back(&self) {

@@ -23,6 +23,8 @@ mod orders;
 mod outage;
 #[path = "support/platform.rs"]
 mod platform;
+#[path = "refusals/refunds.rs"]
+mod refunds;
 #[path = "refusals/row.rs"]
 mod row;
 #[path = "refusals/sales.rs"]
@@ -66,6 +68,7 @@ fn together() -> Vec<Row> {
         holds::rested_rows(),
         orders::rows(),
         orders::card_rows(),
+        refunds::rows(),
         sales::field_rows(),
         sales::rows(),
         sales::step_rows(),

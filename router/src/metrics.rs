@@ -15,10 +15,11 @@ pub(crate) enum CallName {
     Checkout,
     CancelOrder,
     GetOrder,
+    RefundOrder,
     Probe,
 }
 
-const CALLS: [(CallName, &str); 9] = [
+const CALLS: [(CallName, &str); 10] = [
     (CallName::Join, "Join"),
     (CallName::GetTicket, "GetTicket"),
     (CallName::GetSaleState, "GetSaleState"),
@@ -27,6 +28,7 @@ const CALLS: [(CallName, &str); 9] = [
     (CallName::Checkout, "Checkout"),
     (CallName::CancelOrder, "CancelOrder"),
     (CallName::GetOrder, "GetOrder"),
+    (CallName::RefundOrder, "RefundOrder"),
     (CallName::Probe, "Probe"),
 ];
 

@@ -49,6 +49,8 @@ pub enum What {
     Undone,
     /// It is paid for.
     Paid,
+    /// It was paid for and refunded: its units return.
+    Refunded,
 }
 
 /// A consequence of something committed.
@@ -132,6 +134,7 @@ impl Inventory {
                 What::Returned => "R",
                 What::Undone => "U",
                 What::Paid => "P",
+                What::Refunded => "F",
             };
             let indices: Vec<u8> =
                 entry.indices.iter().flat_map(|index| index.to_be_bytes()).collect();

@@ -9,7 +9,7 @@ use proto::id::{BuyerKey, OrderId};
 use proto::limits::RANK_BLOCK;
 use proto::wire::cell::{BucketState, Order};
 use proto::wire::storefront::order::State;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio::sync::watch;
 
 /// How an attempt to pay ended: the order's state then, or why it was refused.
@@ -51,6 +51,8 @@ pub(crate) struct Book {
     shares: Vec<Share>,
     orders: HashMap<OrderId, Live>,
     due: BTreeSet<(i64, OrderId)>,
+    /// Paid orders whose refunds are under way here.
+    pub(crate) refunds: HashSet<OrderId>,
     version: u64,
     told: BucketState,
 }
@@ -70,6 +72,7 @@ impl Book {
             shares: Vec::new(),
             orders: HashMap::new(),
             due: BTreeSet::new(),
+            refunds: HashSet::new(),
             version: 0,
             told: BucketState::default(),
         }
@@ -197,6 +200,12 @@ impl Book {
             self.paid += quantity;
         }
         Some(live)
+    }
+
+    /// A paid order was refunded: its units are free.
+    pub(crate) fn refund(&mut self, units: &[u32]) {
+        let quantity = u32::try_from(units.len()).unwrap_or(u32::MAX);
+        self.paid -= quantity.min(self.paid);
     }
 
     /// HELD orders whose time was over at `before_us`, the longest overdue first, that nobody is about to pay.

@@ -161,6 +161,7 @@ async fn raised_epoch(keeper: &Keeper) -> Option<i64> {
 /// Runs the stages until one of them ends, then lets the others finish their batch.
 async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End {
     crate::checkout::resume(keeper);
+    crate::refund::resume(keeper);
     let stop = reign.stop.clone();
     let first = |end: End| {
         stop.cancel();

@@ -6,6 +6,7 @@ use crate::checkout;
 use crate::keeper::{Live, MoveAsked};
 use crate::ledger::Move;
 use crate::link::{Asked, Reply};
+use crate::refund;
 use proto::fault::{Fault, Reason};
 use proto::id::{BuyerKey, OrderId};
 use proto::ticket::{self, Ticket};
@@ -40,6 +41,7 @@ impl Keeper {
                 Err(Missing::NotLive) => self.look(buyer, order, Why::Cancel, reply),
                 Err(Missing::NotTheirs) => reply.refuse(&Reason::NotFound.into()),
             },
+            Asked::Refund { order } => refund::begin(self, buyer, order, reply),
             Asked::Show { order } => match self.live(buyer, order) {
                 Ok(live) => reply.send(Kind::Order(self.book().show(
                     order,
@@ -132,7 +134,7 @@ impl Keeper {
     }
 
     /// Hands over to the settle stage what must follow a commit, or the lack of one. False: the queue is full.
-    pub(super) fn undo(&self, asked: MoveAsked) -> bool {
+    pub(crate) fn undo(&self, asked: MoveAsked) -> bool {
         self.moves.try_send(asked).is_ok()
     }
 

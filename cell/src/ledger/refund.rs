@@ -1,9 +1,12 @@
-//! Refunds in the ledger: whether one is written down. Asked rarely, of payments that nobody claims.
+//! Refunds: of paid orders, and the memory of those of captures that nobody claimed.
 
-use super::{BucketRef, LedgerError};
+use super::{BucketRef, Entries, LedgerError};
+use crate::ledger::Move;
 use prost::Message;
+use proto::id::{BuyerKey, OrderId};
 use proto::wire::events::{LedgerBatch, ledger_entry::Kind};
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
+use uuid::Uuid;
 
 /// Whether the bucket's ledger names a refund of the payment `intent` (the provider's id).
 ///
@@ -34,4 +37,122 @@ pub async fn is_refund_written(
         }
     }
     Ok(false)
+}
+
+/// The refund of a paid order.
+#[derive(Clone, Debug)]
+pub struct Refund {
+    /// Which order.
+    pub order: OrderId,
+    /// The provider's id of the payment that goes back.
+    pub intent: String,
+    /// What goes back, in the currency's minor unit.
+    pub amount_minor: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// The units that become free: all of the order's, or none in a bucket at rest.
+    pub units: Vec<u32>,
+}
+
+impl Refund {
+    /// Writes down that the refund will be made. Repeating it is safe.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when the order is not paid by this payment.
+    pub async fn begin(
+        &self,
+        pool: &PgPool,
+        bucket: BucketRef,
+        epoch: i64,
+    ) -> Result<(), LedgerError> {
+        let entries = self.entries(Kind::Refunding, Vec::new());
+        sqlx::query("select begin_refund($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(bucket.org)
+            .bind(bucket.sale)
+            .bind(bucket.bucket)
+            .bind(epoch)
+            .bind(Uuid::from_bytes(self.order.0))
+            .bind(&self.intent)
+            .bind(&entries.bytes)
+            .bind(&entries.root[..])
+            .execute(pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Writes down that the money went back, and frees the units. Repeating it is safe.
+    ///
+    /// # Errors
+    /// [`LedgerError::Conflict`] when it was not begun, or the order has other units.
+    pub async fn end(
+        &self,
+        pool: &PgPool,
+        bucket: BucketRef,
+        epoch: i64,
+    ) -> Result<(), LedgerError> {
+        let entries = self.entries(Kind::Refunded, self.units.clone());
+        let units: Vec<i32> = self.units.iter().map(|unit| unit.cast_signed()).collect();
+        sqlx::query("select end_refund($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(bucket.org)
+            .bind(bucket.sale)
+            .bind(bucket.bucket)
+            .bind(epoch)
+            .bind(Uuid::from_bytes(self.order.0))
+            .bind(&units)
+            .bind(&entries.bytes)
+            .bind(&entries.root[..])
+            .execute(pool)
+            .await?;
+        Ok(())
+    }
+
+    fn entries(&self, kind: Kind, units: Vec<u32>) -> Entries {
+        let step = Move {
+            intent: Some(self.intent.clone()),
+            amount_minor: self.amount_minor,
+            currency: self.currency.clone(),
+            ..Move::plain(self.order, kind, units)
+        };
+        Entries::new(vec![step.entry()])
+    }
+}
+
+/// Orders of a bucket whose refunds have begun and not ended, with their buyers.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn refunding(
+    pool: &PgPool,
+    bucket: BucketRef,
+) -> Result<Vec<(OrderId, BuyerKey)>, LedgerError> {
+    let rows = sqlx::query(
+        r#"select id, buyer from "order" where sale = $2 and bucket = $3 and org = $1 and refunding"#,
+    )
+    .bind(bucket.org)
+    .bind(bucket.sale)
+    .bind(bucket.bucket)
+    .fetch_all(pool)
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok((
+                OrderId(row.try_get::<Uuid, _>("id")?.into_bytes()),
+                BuyerKey(row.try_get::<Uuid, _>("buyer")?.into_bytes()),
+            ))
+        })
+        .collect()
+}
+
+/// The epoch of a bucket at rest. None: it is not at rest.
+///
+/// # Errors
+/// When Postgres does not answer.
+pub async fn epoch_at_rest(pool: &PgPool, bucket: BucketRef) -> Result<Option<i64>, LedgerError> {
+    let epoch = sqlx::query_scalar(
+        "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and settled",
+    )
+    .bind(bucket.org)
+    .bind(bucket.sale)
+    .bind(bucket.bucket);
+    Ok(epoch.fetch_optional(pool).await?)
 }

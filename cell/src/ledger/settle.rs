@@ -39,7 +39,7 @@ impl Move {
         }
     }
 
-    fn entry(&self) -> LedgerEntry {
+    pub(super) fn entry(&self) -> LedgerEntry {
         LedgerEntry {
             kind: self.kind.into(),
             order: self.order.0.to_vec(),

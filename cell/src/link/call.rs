@@ -19,6 +19,8 @@ pub(crate) enum Asked {
     Cancel { order: OrderId },
     /// An order to show.
     Show { order: OrderId },
+    /// A paid order to refund: its merchant asks.
+    Refund { order: OrderId },
 }
 
 impl Asked {
@@ -49,6 +51,9 @@ impl Asked {
                 Asked::Cancel { order: OrderId::try_from(&cancel.order[..])? }
             }
             Some(Kind::Show(show)) => Asked::Show { order: OrderId::try_from(&show.order[..])? },
+            Some(Kind::Refund(refund)) => {
+                Asked::Refund { order: OrderId::try_from(&refund.order[..])? }
+            }
             Some(Kind::Probe(_)) | None => return Err(Reason::MessageUndecodable.into()),
         };
         Ok((buyer, asked))

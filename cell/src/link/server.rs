@@ -161,8 +161,9 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
         Ok((buyer, asked)) => match kept.find(&call.sale, call.bucket) {
             Some(keeper) => keeper.take(buyer, asked, reply),
             None => {
-                let archive = &kept.ports().archive;
-                if let Some(reply) = archive.take((&call.sale, call.bucket), buyer, asked, reply) {
+                let ports = kept.ports();
+                let at = (&*call.sale, call.bucket);
+                if let Some(reply) = ports.archive.take(ports, at, buyer, asked, reply) {
                     reply.refuse(&Fault::later(Reason::BucketMoving, 200));
                 }
             }

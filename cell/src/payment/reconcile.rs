@@ -152,7 +152,7 @@ async fn unclaimed(keeper: &Keeper, captures: Captures) -> Result<Captures, Ledg
         found.get(order).is_none_or(|found| {
             let state = State::try_from(found.state).unwrap_or_default();
             found.intent.as_ref() == Some(&intent.id)
-                && matches!(state, State::Paying | State::Paid | State::Review)
+                && matches!(state, State::Paying | State::Paid | State::Review | State::Refunded)
         })
     };
     Ok(captures.into_iter().filter(|capture| !claims(capture)).collect())

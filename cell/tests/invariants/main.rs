@@ -18,6 +18,7 @@ mod deaths;
 #[path = "../support/line.rs"]
 mod line;
 mod money;
+mod refunds;
 mod refusals;
 #[path = "../support/sale.rs"]
 mod sale;

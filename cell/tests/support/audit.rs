@@ -46,7 +46,12 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
         let story = stories.get(order).unwrap_or_else(|| panic!("INV-6: {order} is lost"));
         assert_eq!((&story.buyer[..], &story.units), (&held.buyer.0[..], &held.units), "INV-6");
     }
-    for (orders, state) in [(&told.paid, State::Paid), (&told.cancelled, State::Cancelled)] {
+    let ends = [
+        (&told.paid, State::Paid),
+        (&told.cancelled, State::Cancelled),
+        (&told.refunded, State::Refunded),
+    ];
+    for (orders, state) in ends {
         for order in orders {
             assert_eq!(stories[order].state, state, "INV-6: {order}");
         }
@@ -56,7 +61,10 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
     let mut paid_units = BTreeMap::new();
     for (order, story) in &stories {
         assert!(
-            matches!(story.state, State::Paid | State::Expired | State::Cancelled),
+            matches!(
+                story.state,
+                State::Paid | State::Expired | State::Cancelled | State::Refunded
+            ),
             "{story:?}"
         );
         for &unit in story.units.iter().filter(|_| story.state == State::Paid) {
@@ -109,7 +117,9 @@ fn read(sale: &SaleRecord, entries: &[&LedgerEntry]) -> BTreeMap<OrderId, Story>
             };
             assert!(stories.insert(order, story).is_none(), "{order} was held twice");
             let theirs = stories.values().filter(|one| one.buyer == entry.buyer[..]);
-            let in_use = |one: &&Story| !matches!(one.state, State::Expired | State::Cancelled);
+            let in_use = |one: &&Story| {
+                !matches!(one.state, State::Expired | State::Cancelled | State::Refunded)
+            };
             let units: usize = theirs.filter(in_use).map(|one| one.units.len()).sum();
             assert!(units <= usize::try_from(sale.cap).unwrap(), "INV-4: {units} units");
             continue;
@@ -122,14 +132,17 @@ fn read(sale: &SaleRecord, entries: &[&LedgerEntry]) -> BTreeMap<OrderId, Story>
             (Kind::Declined, State::Paying) => State::Held,
             (Kind::Paid, State::Paying | State::Review) => State::Paid,
             (Kind::Review, State::Paying) => State::Review,
+            (Kind::Refunding, State::Paid) => State::Paid,
+            (Kind::Refunded, State::Paid) if !entry.units.is_empty() => State::Refunded,
             (Kind::Refunded, state) => state,
             other => panic!("{order}: {other:?}"),
         };
         story.attempts += u32::from(entry.kind() == Kind::Paying);
-        if entry.kind() != Kind::Refunded {
+        if !matches!(entry.kind(), Kind::Refunding | Kind::Refunded) {
             assert_eq!(entry.attempt, if entry.attempt == 0 { 0 } else { story.attempts });
         }
-        if matches!(entry.kind(), Kind::Expired | Kind::Cancelled) {
+        let frees = matches!(entry.kind(), Kind::Expired | Kind::Cancelled);
+        if frees || entry.kind() == Kind::Refunded && !entry.units.is_empty() {
             assert_eq!(entry.units, story.units, "{order} returned other units");
             for unit in &entry.units {
                 assert_eq!(owners.remove(unit), Some(order), "INV-1");

@@ -15,7 +15,7 @@ use proto::ticket::TicketKey;
 use proto::wire::cell::answer::Kind as Answer;
 use proto::wire::cell::call::Kind as Asked;
 use proto::wire::cell::{
-    Call, Cancel, CellRecord, Checkout, Join, Order, Reserve, SaleRecord, Show,
+    Call, Cancel, CellRecord, Checkout, Join, Order, Refund, Reserve, SaleRecord, Show,
 };
 use proto::wire::storefront::order::State;
 use sqlx::{PgPool, Row};
@@ -221,6 +221,17 @@ impl CellUnderTest {
         order: OrderId,
     ) -> Result<Order, No> {
         let asked = Asked::Cancel(Cancel { order: order.0.to_vec() });
+        self.order(sale, buyer, asked).await
+    }
+
+    /// Refunds.
+    pub(crate) async fn refund(
+        &self,
+        sale: &str,
+        buyer: BuyerKey,
+        order: OrderId,
+    ) -> Result<Order, No> {
+        let asked = Asked::Refund(Refund { order: order.0.to_vec() });
         self.order(sale, buyer, asked).await
     }
 

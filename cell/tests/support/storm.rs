@@ -32,6 +32,7 @@ pub(crate) struct Told {
     pub(crate) held: BTreeMap<OrderId, Held>,
     pub(crate) paid: Vec<OrderId>,
     pub(crate) cancelled: Vec<OrderId>,
+    pub(crate) refunded: Vec<OrderId>,
     /// Refusals that ended somebody's try, by reason.
     pub(crate) refused: BTreeMap<Reason, usize>,
 }

@@ -15,8 +15,8 @@ use proto::wire::storefront::storefront_service_server::{
 };
 use proto::wire::storefront::{
     CancelOrderRequest, CheckoutRequest, GetOrderRequest, GetSaleStateRequest, GetTicketRequest,
-    JoinRequest, Order, ReserveRequest, SaleState, Ticket, WatchSaleRequest, order, sale_state,
-    ticket,
+    JoinRequest, Order, RefundOrderRequest, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
+    order, sale_state, ticket,
 };
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
@@ -136,6 +136,13 @@ impl StorefrontService for Desk {
     ) -> Result<Response<Order>, Status> {
         let paid = |state| if state == order::State::Paying { order::State::Paid } else { state };
         Ok(Response::new(self.order(request.into_inner().name, paid)))
+    }
+
+    async fn refund_order(
+        &self,
+        _: Request<RefundOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("no merchant asks"))
     }
 
     async fn get_ticket(&self, _: Request<GetTicketRequest>) -> Result<Response<Ticket>, Status> {

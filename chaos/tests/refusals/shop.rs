@@ -10,7 +10,8 @@ use proto::wire::fleet::{Org, ProbeResponse};
 use proto::wire::storefront::storefront_service_client::StorefrontServiceClient;
 use proto::wire::storefront::{
     CancelOrderRequest, CheckoutRequest, GetOrderRequest, GetSaleStateRequest, GetTicketRequest,
-    JoinRequest, Order, ReserveRequest, SaleState, Ticket, WatchSaleRequest, ticket,
+    JoinRequest, Order, RefundOrderRequest, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
+    ticket,
 };
 use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -169,6 +170,12 @@ impl Shop {
 
     pub(crate) async fn order(&self, name: &str) -> Answer<Order> {
         self.client.clone().get_order(GetOrderRequest { name: name.to_owned() }).await
+    }
+
+    /// Asks for a refund of `buyer`'s order; a merchant's storefront may.
+    pub(crate) async fn refund(&self, name: &str, buyer: &str) -> Answer<Order> {
+        let (name, buyer) = (name.to_owned(), buyer.to_owned());
+        self.client.clone().refund_order(RefundOrderRequest { name, buyer }).await
     }
 
     /// Joins and waits until its turn: the ticket.

@@ -2,6 +2,7 @@
 
 mod cells;
 mod keys;
+mod orders;
 mod orgs;
 mod placements;
 mod sale_state;
@@ -36,6 +37,9 @@ pub(crate) enum Noun {
     /// Which orgs live in which cells (operators)
     #[command(subcommand)]
     Placements(placements::Placements),
+    /// Orders of buyers (merchants)
+    #[command(subcommand)]
+    Orders(orders::Orders),
     /// What a sale's page shows
     #[command(subcommand)]
     SaleState(sale_state::SaleStates),
@@ -51,6 +55,7 @@ impl Noun {
             Noun::Sales(sales) => sales.run(reach, output).await,
             Noun::Cells(cells) => cells.run(reach, output).await,
             Noun::Placements(placements) => placements.run(reach, output).await,
+            Noun::Orders(orders) => orders.run(reach, output).await,
             Noun::SaleState(states) => states.run(reach, output).await,
         }
     }

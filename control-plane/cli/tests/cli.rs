@@ -340,6 +340,14 @@ impl StorefrontService for Router {
     ) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("not here"))
     }
+    async fn refund_order(
+        &self,
+        request: Request<RefundOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let RefundOrderRequest { name, buyer } = request.into_inner();
+        let state = if buyer == "ada" { order::State::Refunded } else { order::State::Paid };
+        Ok(Response::new(Order { name, state: state.into(), ..Order::default() }))
+    }
     async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
         Err(Status::unimplemented("not here"))
     }
@@ -378,6 +386,9 @@ async fn a_sales_page_is_followed_through_the_router() {
         watched.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let free: Vec<_> = lines.iter().map(|line| line["free"].as_str().unwrap()).collect();
     assert_eq!((watched.code, free), (0, vec!["5", "0"]));
+    let refund = format!("orders refund {sale}/orders/o1 --buyer ada {router}");
+    let refunded = desk.run(&format!("{refund} -o json")).await.json();
+    assert_eq!(refunded["state"], "STATE_REFUNDED");
     let watched = desk.run(&format!("sales watch {sale} {router}")).await.out;
     assert!(watched.contains("free=5") && watched.contains("sold out=yes"), "{watched}");
 }

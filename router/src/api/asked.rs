@@ -78,6 +78,21 @@ impl Edge {
         Ok(Asked { sale, directory, buyer, deadline: deadline(headers) })
     }
 
+    /// Lets a merchant's call about an order of `buyer` through.
+    pub(crate) fn for_buyer(
+        &self,
+        headers: &HeaderMap,
+        org: &OrgId,
+        sale: &SaleId,
+        buyer: &str,
+    ) -> Result<Asked, Fault> {
+        let (directory, caller) = self.caller(headers, &[Role::Merchant])?;
+        let sale = self.sale(&directory, &caller, org, sale)?;
+        self.buyers.take((&caller.org, &caller.subject))?;
+        let buyer = sale.buyer(buyer);
+        Ok(Asked { sale, directory, buyer, deadline: deadline(headers) })
+    }
+
     /// A caller in one of `roles`, and the directory that says so.
     pub(crate) fn caller(
         &self,

@@ -9,15 +9,15 @@ use crate::states::decided_phase;
 use http::HeaderMap;
 use proto::fault::{Fault, Reason};
 use proto::id::{OrderId, parse_order, parse_request_id, parse_sale};
-use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS};
+use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS, TOKEN_BYTES_MAX};
 use proto::rank::{Standing, standing};
 use proto::token::Role;
-use proto::wire::cell::{Cancel, Checkout, Join, Reserve, Show, answer, call};
+use proto::wire::cell::{Cancel, Checkout, Join, Refund, Reserve, Show, answer, call};
 use proto::wire::storefront::sale_state::Phase;
 use proto::wire::storefront::storefront_service_server::StorefrontService;
 use proto::wire::storefront::{
     CancelOrderRequest, CheckoutRequest, GetOrderRequest, GetSaleStateRequest, GetTicketRequest,
-    JoinRequest, Order, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
+    JoinRequest, Order, RefundOrderRequest, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -119,6 +119,22 @@ impl StorefrontService for StorefrontApi {
             self.order_answer(&asked, call::Kind::Show(Show { order: order.0.to_vec() })).await
         };
         self.edge.run(CallName::GetOrder, answer).await
+    }
+
+    async fn refund_order(
+        &self,
+        request: Request<RefundOrderRequest>,
+    ) -> Result<Response<Order>, Status> {
+        let (headers, RefundOrderRequest { name, buyer }) = split(request);
+        let answer = async {
+            let (org, sale, order) = parse_order(&name)?;
+            if buyer.is_empty() || buyer.len() > TOKEN_BYTES_MAX {
+                return Err(Fault::field("buyer", "must be the sub of the buyer's tokens"));
+            }
+            let asked = self.edge.for_buyer(&headers, &org, &sale, &buyer)?;
+            self.order_answer(&asked, call::Kind::Refund(Refund { order: order.0.to_vec() })).await
+        };
+        self.edge.run(CallName::RefundOrder, answer).await
     }
 }
 

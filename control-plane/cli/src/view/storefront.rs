@@ -1,9 +1,9 @@
-//! A sale's state as buyers see it.
+//! A sale's state and orders as buyers see them.
 
-use proto::wire::storefront::SaleState;
+use proto::wire::storefront::{Order, SaleState};
 use serde_json::{Value, json};
 
-use super::{View, duration, object, word};
+use super::{View, duration, money_json, money_text, object, word};
 
 impl View for SaleState {
     const BRIEF: &'static [&'static str] =
@@ -37,6 +37,30 @@ impl View for SaleState {
             ("sold out", mark(self.sold_out)),
             ("stale", mark(self.stale)),
             ("opens in", duration(self.opens_in.as_ref()).unwrap_or_default()),
+        ]
+    }
+}
+
+impl View for Order {
+    const BRIEF: &'static [&'static str] = &["name", "state", "total"];
+
+    fn json(&self) -> Value {
+        object(json!({
+            "name": self.name,
+            "state": self.state().as_str_name(),
+            "units": self.units,
+            "total": money_json(self.total.as_ref()),
+            "timeLeft": duration(self.time_left.as_ref()),
+        }))
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let units: Vec<String> = self.units.iter().map(u32::to_string).collect();
+        vec![
+            ("name", self.name.clone()),
+            ("state", word(self.state().as_str_name(), "STATE_")),
+            ("units", units.join(" ")),
+            ("total", money_text(self.total.as_ref())),
         ]
     }
 }

@@ -1,0 +1,240 @@
+//! Refunds that the merchant asks for: an order's way from PAID to REFUNDED.
+//!
+//! That a refund will be made is committed before money moves, and that it was made after; so whoever dies in between
+//! leaves word, and whoever takes the bucket over goes on. The provider is asked under a key of the payment's own: however
+//! often it is asked, the money goes back once (INV-5). The very units are free again once REFUNDED is committed. In a
+//! bucket at rest money moves only: what it sold is counted.
+
+use crate::inventory::{Settled, What};
+use crate::keeper::{Keeper, MoveAsked, Ports};
+use crate::ledger::{self, BucketRef, Found, LedgerError, Refund};
+use crate::link::Reply;
+use crate::payment::{Pool, ProviderError};
+use proto::fault::{Fault, Reason};
+use proto::id::{BuyerKey, OrderId};
+use proto::wire::cell::{Order, answer::Kind};
+use proto::wire::storefront::order::State;
+use sqlx::PgPool;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// When a merchant may ask again whose refund is under way or could not be finished.
+const AGAIN_MS: u32 = 1_000;
+/// The pause between two tries to finish a refund that was left undone.
+const RESUME_EVERY: Duration = Duration::from_secs(2);
+
+/// Refunds a paid order of a bucket that is kept here.
+pub(crate) fn begin(keeper: &Arc<Keeper>, buyer: BuyerKey, order: OrderId, reply: Reply) {
+    let keeper = keeper.clone();
+    let drain = keeper.ports.drain.clone();
+    drain.spawn_call("refund", async move { answer(kept(&keeper, buyer, order).await, reply) });
+}
+
+/// Refunds a paid order of a bucket at rest.
+pub(crate) fn begin_at_rest(
+    ports: &Arc<Ports>,
+    bucket: BucketRef,
+    buyer: BuyerKey,
+    order: OrderId,
+    reply: Reply,
+) {
+    let at_rest = ports.clone();
+    ports.drain.spawn_call("refund", async move {
+        answer(resting(&at_rest, bucket, buyer, order).await, reply);
+    });
+}
+
+/// Finishes what an earlier keeper began.
+pub(crate) fn resume(keeper: &Arc<Keeper>) {
+    let keeper = keeper.clone();
+    let drain = keeper.ports.drain.clone();
+    drain.spawn_call("resume refunds", async move {
+        let epoch = keeper.book().epoch;
+        while keeper.is_under(epoch) {
+            let left = ledger::refunding(keeper.ports.pool(&keeper), keeper.place.bucket).await;
+            let mut undone = true;
+            if let Ok(left) = left {
+                undone = false;
+                for (order, buyer) in left {
+                    tracing::info!(%order, "goes on with a refund");
+                    undone |= kept(&keeper, buyer, order).await.is_err();
+                }
+            }
+            if !undone {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RESUME_EVERY) => {}
+                () = keeper.ports.end.cancelled() => return,
+            }
+        }
+    });
+}
+
+fn answer(refunded: Result<Order, Fault>, reply: Reply) {
+    match refunded {
+        Ok(order) => reply.send(Kind::Order(order)),
+        Err(fault) => reply.refuse(&fault),
+    }
+}
+
+/// Holds an order's place among the refunds under way: there is one of an order at a time.
+struct Turn<'a> {
+    keeper: &'a Keeper,
+    order: OrderId,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.keeper.book().refunds.remove(&self.order);
+    }
+}
+
+async fn kept(keeper: &Keeper, buyer: BuyerKey, order: OrderId) -> Result<Order, Fault> {
+    let epoch = {
+        let mut book = keeper.book();
+        if !book.open || !book.refunds.insert(order) {
+            return Err(Fault::later(Reason::PaymentBusy, AGAIN_MS));
+        }
+        book.epoch
+    };
+    let _turn = Turn { keeper, order };
+    let ports = &keeper.ports;
+    let desk = Desk {
+        pool: ports.pool(keeper),
+        payments: ports.payments(keeper),
+        bucket: keeper.place.bucket,
+        ports,
+    };
+    let found = desk.find(buyer, order).await?;
+    if found.state == i32::from(State::Refunded) {
+        return Ok(shown(&found, Vec::new()));
+    }
+    let refund = refund_of(&found, found.units.clone())?;
+    if let Err(error) = desk.refund(epoch, &refund).await {
+        if matches!(error, Failed::Ledger(LedgerError::Stale(_) | LedgerError::Unknown(_))) {
+            // What is so will be read anew, and this refund found again.
+            keeper.doubt();
+        }
+        return Err(error.fault(order));
+    }
+    let returned = {
+        let mut book = keeper.book();
+        (book.epoch == epoch && book.open).then(|| {
+            book.refund(&refund.units);
+            Settled {
+                what: What::Refunded,
+                buyer,
+                order,
+                rank: 0,
+                indices: book.indices(&refund.units),
+            }
+        })
+    };
+    ports.metrics.refunded();
+    if returned.is_some_and(|returned| !keeper.undo(MoveAsked::undone(returned))) {
+        keeper.doubt();
+    }
+    Ok(shown(&found, Vec::new()))
+}
+
+async fn resting(
+    ports: &Ports,
+    bucket: BucketRef,
+    buyer: BuyerKey,
+    order: OrderId,
+) -> Result<Order, Fault> {
+    // Refunds are everyday business, whatever was sold.
+    let class = &ports.standard;
+    let desk = Desk { pool: &class.pool, payments: &class.payments, bucket, ports };
+    let found = desk.find(buyer, order).await?;
+    if found.state == i32::from(State::Refunded) {
+        return Ok(shown(&found, Vec::new()));
+    }
+    let refund = refund_of(&found, Vec::new())?;
+    let again = || Fault::later(Reason::BucketMoving, AGAIN_MS);
+    let epoch = ledger::epoch_at_rest(&class.pool, bucket).await.map_err(|_| again())?;
+    let epoch = epoch.ok_or_else(again)?;
+    desk.refund(epoch, &refund).await.map_err(|error| error.fault(order))?;
+    ports.metrics.refunded();
+    Ok(shown(&found, found.units.clone()))
+}
+
+/// What a refund is made with.
+struct Desk<'a> {
+    pool: &'a PgPool,
+    payments: &'a Pool,
+    bucket: BucketRef,
+    ports: &'a Ports,
+}
+
+/// Why a refund was not finished.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("too many payments are under way")]
+    Busy,
+}
+
+impl Failed {
+    fn fault(&self, order: OrderId) -> Fault {
+        tracing::warn!(%order, error = %self, "a refund is not finished");
+        match self {
+            Failed::Ledger(LedgerError::Conflict(_)) => Reason::OrderStateConflict.into(),
+            Failed::Ledger(LedgerError::Stale(_)) => Fault::later(Reason::BucketMoving, AGAIN_MS),
+            Failed::Ledger(_) => Fault::later(Reason::Overloaded, AGAIN_MS),
+            Failed::Provider(_) | Failed::Busy => Fault::later(Reason::PaymentBusy, AGAIN_MS),
+        }
+    }
+}
+
+impl Desk<'_> {
+    async fn find(&self, buyer: BuyerKey, order: OrderId) -> Result<Found, Fault> {
+        let found = ledger::find_orders(self.pool, self.bucket, &[order]).await;
+        let found = found.map_err(|error| Failed::from(error).fault(order))?;
+        let theirs = found.into_iter().find(|found| found.buyer == buyer);
+        theirs.ok_or_else(|| Reason::NotFound.into())
+    }
+
+    async fn refund(&self, epoch: i64, refund: &Refund) -> Result<(), Failed> {
+        let seat = self.payments.seat().ok_or(Failed::Busy)?;
+        refund.begin(self.pool, self.bucket, epoch).await?;
+        let turn = seat.turn().await.ok_or(Failed::Busy)?;
+        let Refund { order, intent, .. } = refund;
+        let provider = &self.ports.provider;
+        // The key would find an earlier refund, but not for ever.
+        if !provider.is_refunded(intent).await? {
+            provider.refund(&format!("{order}:refund:{intent}"), intent).await?;
+        }
+        drop(turn);
+        Ok(refund.end(self.pool, self.bucket, epoch).await?)
+    }
+}
+
+fn refund_of(found: &Found, units: Vec<u32>) -> Result<Refund, Fault> {
+    let conflict = || Fault::new(Reason::OrderStateConflict);
+    if found.state != i32::from(State::Paid) {
+        return Err(conflict());
+    }
+    Ok(Refund {
+        order: found.order,
+        intent: found.intent.clone().ok_or_else(conflict)?,
+        amount_minor: found.amount_minor,
+        currency: found.currency.clone(),
+        units,
+    })
+}
+
+fn shown(found: &Found, units: Vec<u32>) -> Order {
+    Order {
+        order: found.order.0.to_vec().into(),
+        state: State::Refunded.into(),
+        units,
+        amount_minor: found.amount_minor,
+        currency: found.currency.clone(),
+        time_left_ms: 0,
+    }
+}
