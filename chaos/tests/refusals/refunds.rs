@@ -63,7 +63,7 @@ pub(crate) fn rows() -> Vec<Row> {
             let order = format!("{}/orders/{}", s.open, Uuid::new_v4().simple());
             word(merchant(s)?.refund(&order, "").await)
         }),
-        row("RefundOrder: a name of no order", field("name"), async |s: &Stage| {
+        row("RefundOrder: a name of no order", not_found(), async |s: &Stage| {
             word(merchant(s)?.refund("orders/1", "ada").await)
         }),
     ]
