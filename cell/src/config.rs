@@ -41,6 +41,16 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_POSTGRES", value_name = "URL")]
     pub postgres: String,
 
+    /// Calls in one batch at most: fewer make each Redis call shorter and everything else dearer
+    #[arg(
+        long,
+        env = "FLOODGATE_BATCH_CALLS_MAX",
+        value_name = "N",
+        default_value_t = 256,
+        value_parser = clap::value_parser!(u16).range(1..=256)
+    )]
+    pub batch_calls_max: u16,
+
     /// The payment provider
     #[arg(long, env = "FLOODGATE_PROVIDER", value_name = "URL")]
     pub provider: String,

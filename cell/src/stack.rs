@@ -15,7 +15,7 @@ use crate::time::CellTime;
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
-use proto::limits::LINK_MESSAGE_BYTES_MAX;
+use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX};
 use proto::wire::cell::ProcessRecord;
 use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
@@ -45,6 +45,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let background = standard.pool.clone();
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
+        batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
         time: CellTime::new(),
         flash,
         standard,

@@ -32,7 +32,7 @@ pub(crate) async fn serve(
         tokio::select! {
             biased;
             () = reign.stop.cancelled() => return End::Stopped,
-            taken = joins.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
+            taken = joins.recv_many(&mut batch, keeper.ports.batch_calls_max) => if taken == 0 { return End::Stopped },
         }
         keeper.ports.metrics.join_batch(batch.len());
         if let Err(end) = stage.run(&mut batch).await {

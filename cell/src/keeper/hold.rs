@@ -48,7 +48,7 @@ pub(super) async fn serve(
         tokio::select! {
             biased;
             () = reign.stop.cancelled() => return End::Stopped,
-            taken = holds.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
+            taken = holds.recv_many(&mut batch, keeper.ports.batch_calls_max) => if taken == 0 { return End::Stopped },
         }
         if let Err(end) = stage.run(batch.drain(..)).await {
             return end;

@@ -30,6 +30,8 @@ pub(crate) struct ClassPorts {
 pub(crate) struct Ports {
     /// This process's name within the cell.
     pub(crate) process: Box<str>,
+    /// Calls in one batch at most.
+    pub(crate) batch_calls_max: usize,
     pub(crate) time: CellTime,
     pub(crate) flash: ClassPorts,
     pub(crate) standard: ClassPorts,

@@ -62,7 +62,7 @@ pub(super) async fn serve(
             tokio::select! {
                 biased;
                 () = reign.stop.cancelled() => return End::Stopped,
-                count = moves.recv_many(&mut taken, BATCH_CALLS_MAX) => if count == 0 { return End::Stopped },
+                count = moves.recv_many(&mut taken, keeper.ports.batch_calls_max) => if count == 0 { return End::Stopped },
             }
             waiting.extend(taken.drain(..));
         }

@@ -7,6 +7,7 @@
 mod bare;
 mod calls;
 mod cpu;
+mod depth;
 mod edge;
 mod figure;
 mod h2load;
@@ -25,7 +26,7 @@ struct Args {
     /// Seconds that each figure is taken over
     #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
     seconds: u64,
-    /// Only figures whose group is named here: edge, stock, platform
+    /// Only figures whose group is named here: edge, stock, depth, platform
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Serve the bare yardstick at this address and nothing else
@@ -54,6 +55,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted("stock") {
         stock::measure(args.seconds).await?;
+    }
+    if wanted("depth") {
+        depth::measure(args.seconds).await?;
     }
     if wanted("platform") {
         platform::measure(args.seconds).await?;

@@ -21,9 +21,10 @@ pub(crate) const ORG: &str = "bench";
 const SECRET: [u8; 32] = [5; 32];
 const FAR_MS: u64 = 4_000_000_000_000;
 
-/// One cell with one process, and what it needs.
+/// One cell, and what it needs.
 pub(crate) struct Cell {
     stack: Stack,
+    processes: Vec<String>,
     key: Ed25519KeyPair,
     etcd: String,
 }
@@ -31,6 +32,11 @@ pub(crate) struct Cell {
 impl Cell {
     /// Starts stores and one cell process with further arguments.
     pub(crate) async fn start(args: &[&str]) -> Result<Cell> {
+        Cell::start_processes(&["p1"], args).await
+    }
+
+    /// Starts stores and cell processes with further arguments.
+    pub(crate) async fn start_processes(processes: &[&str], args: &[&str]) -> Result<Cell> {
         let stack = Stack::new(StackOptions::default()).await?;
         let (etcd, redis, postgres, provider) = tokio::try_join!(
             stack.start_etcd(),
@@ -39,22 +45,31 @@ impl Cell {
             stack.start_provider(),
         )?;
         let key = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).ok().context("no key")?;
-        let cell = Cell { stack, key, etcd: etcd.url.clone() };
+        let names = processes.iter().map(|process| format!("cell-1/{process}")).collect();
+        let cell = Cell { stack, processes: names, key, etcd: etcd.url.clone() };
         cell.decide().await?;
-        let mut all: Vec<String> = [
-            ("--cell", "cell-1"),
-            ("--process", "p1"),
-            ("--etcd", &etcd.url),
-            ("--redis", &redis.url),
-            ("--postgres", &postgres.url),
-            ("--provider", &provider.url),
-        ]
-        .into_iter()
-        .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
-        .collect();
-        all.extend(args.iter().map(|&arg| arg.to_owned()));
-        cell.stack.start_plane(&plane("cell-1/p1", "floodgate-cell", all)?).await?;
+        for &process in processes {
+            let mut all: Vec<String> = [
+                ("--cell", "cell-1"),
+                ("--process", process),
+                ("--etcd", &etcd.url),
+                ("--redis", &redis.url),
+                ("--postgres", &postgres.url),
+                ("--provider", &provider.url),
+            ]
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value.to_owned()])
+            .collect();
+            all.extend(args.iter().map(|&arg| arg.to_owned()));
+            let name = format!("cell-1/{process}");
+            cell.stack.start_plane(&plane(&name, "floodgate-cell", all)?).await?;
+        }
         Ok(cell)
+    }
+
+    /// The names of the cell's processes in the stack.
+    pub(crate) fn processes(&self) -> Vec<String> {
+        self.processes.clone()
     }
 
     /// Starts a router with further arguments.

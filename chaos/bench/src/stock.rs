@@ -104,7 +104,7 @@ async fn holds(seconds: u64) -> Result<(f64, String)> {
 }
 
 /// Opens the gate for every ticket that will come, so that holds alone are measured.
-async fn admit_all(pool: &PgPool, sale: &str) -> Result<()> {
+pub(crate) async fn admit_all(pool: &PgPool, sale: &str) -> Result<()> {
     sqlx::query(
         "update bucket b set ranks = $2, cursor = $2, keeper = null
          from sale s where s.org = b.org and s.sale = b.sale and s.id = $1",
@@ -116,7 +116,7 @@ async fn admit_all(pool: &PgPool, sale: &str) -> Result<()> {
     Ok(())
 }
 
-async fn wait_until_kept(pool: &PgPool) -> Result<()> {
+pub(crate) async fn wait_until_kept(pool: &PgPool) -> Result<()> {
     for _ in 0..200 {
         let waiting: i64 = sqlx::query_scalar("select count(*) from bucket where keeper is null")
             .fetch_one(pool)
@@ -130,7 +130,7 @@ async fn wait_until_kept(pool: &PgPool) -> Result<()> {
 }
 
 /// Frames of holds by random buyers, made before the clock starts.
-fn prepare(sale: &str, calls: u64, seed: u32) -> Vec<Frame> {
+pub(crate) fn prepare(sale: &str, calls: u64, seed: u32) -> Vec<Frame> {
     let key = Cell::ticket_key();
     let mut rng = StdRng::seed_from_u64(seed.into());
     let mut id = 0;
