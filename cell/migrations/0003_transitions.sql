@@ -4,14 +4,47 @@
 --   FG001  stale: the bucket has a newer epoch, or another keeper's batches
 --   FG002  the sale is not selling at this moment
 --   FG003  an order is not in the state, or not at the time, that the transition needs
+--   FG004  the transaction is of no org, or of another org or bucket than is asked for: a defect of the caller
 --   23505  a unique key of the tables says no; the constraint's name says which
 
--- Takes the bucket's row, and says whether the batch is new. Keeps INV-8.
+-- Makes this transaction one of an org, for 0009_isolation.sql to hold it to. It cannot become another's. Keeps INV-9.
+create function enter_org(p_org int) returns void
+language plpgsql as $$
+declare
+    v_org text := current_setting('floodgate.org', true);
+begin
+    if coalesce(v_org, '') = '' then
+        perform set_config('floodgate.org', p_org::text, true);
+    elsif v_org <> p_org::text then
+        raise exception 'this transaction is of org %, not of org %', v_org, p_org
+            using errcode = 'FG004';
+    end if;
+end $$;
+
+-- Makes this transaction one of a bucket, and of its org. It cannot become another's.
+create function enter_bucket(p_org int, p_sale int, p_bucket int) returns void
+language plpgsql as $$
+declare
+    v_asked text := format('%s/%s/%s', p_org, p_sale, p_bucket);
+    v_bucket text := current_setting('floodgate.bucket', true);
+begin
+    if coalesce(v_bucket, '') = '' then
+        perform enter_org(p_org);
+        perform set_config('floodgate.bucket', v_asked, true);
+    elsif v_bucket <> v_asked then
+        raise exception 'this transaction is of bucket %, not of %', v_bucket, v_asked
+            using errcode = 'FG004';
+    end if;
+end $$;
+
+-- Takes the bucket's row, which makes this transaction one of that bucket. Every function that writes to a bucket calls
+-- it first. Keeps INV-8.
 create function lock_bucket(p_org int, p_sale int, p_bucket int, p_epoch bigint) returns bucket
 language plpgsql as $$
 declare
     b bucket;
 begin
+    perform enter_bucket(p_org, p_sale, p_bucket);
     select * into b from bucket
     where org = p_org and sale = p_sale and bucket = p_bucket
     for no key update;
@@ -174,11 +207,14 @@ end $$;
 create function take_over(
     p_org int, p_sale int, p_bucket int, p_epoch bigint, p_keeper text
 ) returns setof bucket
-language sql as $$
-    update bucket set epoch = epoch + 1, keeper = p_keeper
-    where org = p_org and sale = p_sale and bucket = p_bucket and epoch = p_epoch and not settled
-    returning *
-$$;
+language plpgsql as $$
+begin
+    perform enter_bucket(p_org, p_sale, p_bucket);
+    return query
+        update bucket set epoch = epoch + 1, keeper = p_keeper
+        where org = p_org and sale = p_sale and bucket = p_bucket and epoch = p_epoch and not settled
+        returning *;
+end $$;
 
 -- Writes down ranks and gate before they are used. Both only rise (INV-12).
 create function set_gate(
@@ -222,12 +258,13 @@ declare
     v_at_us bigint;
     v_head bytea;
 begin
-    insert into org (id) values (p_org_id) on conflict do nothing;
-    select org into strict v_org from org where id = p_org_id;
+    v_org := org_alias(p_org_id);
+    perform enter_org(v_org);
     -- Closed until the sale's record is written over it.
     insert into sale (org, id, class, start_at, end_at, stopped, cancelled, update_ms)
     values (v_org, p_sale_id, p_class, 'infinity', 'infinity', true, false, 0) on conflict do nothing;
     select sale into strict v_sale from sale where org = v_org and id = p_sale_id;
+    perform enter_bucket(v_org, v_sale, p_bucket);
     insert into bucket (org, sale, bucket) values (v_org, v_sale, p_bucket) on conflict do nothing;
     select * into strict b from bucket
     where org = v_org and sale = v_sale and bucket = p_bucket for no key update;
@@ -250,6 +287,7 @@ create function set_sale(
 ) returns void
 language plpgsql as $$
 begin
+    perform enter_org(p_org);
     insert into terms (org, sale, revision, price_minor, currency, cap, hold_ttl_ms)
     values (p_org, p_sale, p_revision, p_price_minor, p_currency, p_cap, p_hold_ttl_ms)
     on conflict do nothing;
@@ -257,4 +295,24 @@ begin
     set start_at = p_start_at, end_at = p_end_at, stopped = p_stopped or p_cancelled,
         cancelled = p_cancelled, update_ms = p_update_ms
     where org = p_org and sale = p_sale and update_ms < p_update_ms;
+end $$;
+
+-- Those of the orders p_orders that a bucket has, in no order: as they are, what they cost, and the units that they have.
+create function find_orders(p_org int, p_sale int, p_bucket int, p_orders uuid[])
+returns table (
+    id uuid, buyer uuid, state smallint, quantity smallint, intent text,
+    currency text, amount_minor bigint, units int[]
+)
+language plpgsql as $$
+begin
+    perform enter_org(p_org);
+    -- A buyer's units are found by their slots, which are indexed.
+    return query
+        select o.id, o.buyer, o.state, o.quantity, o.intent, t.currency, t.price_minor * o.quantity,
+               array(select u.unit from unit u
+                     where u.org = o.org and u.sale = o.sale and u.buyer = o.buyer and u.id = o.id
+                     order by u.unit)
+        from "order" o
+        join terms t on t.org = o.org and t.sale = o.sale and t.revision = o.revision
+        where o.org = p_org and o.sale = p_sale and o.id = any (p_orders) and o.bucket = p_bucket;
 end $$;

@@ -8,8 +8,10 @@ mod connection;
 mod functions;
 mod keys;
 mod load;
+mod settings;
 
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;
 pub use load::{Before, LoadPlan, forget, load, remove};
+pub use settings::ServerInfo;

@@ -1,13 +1,17 @@
 //! The ledger: what a cell's Postgres decides, one SQL function a transition, a batch in one trip.
 //!
 //! Promises: nothing is answered before its transaction has committed, a batch does all or nothing, and a batch whose
-//! outcome is unknown can be sent again under its number. What it does not do: choose units (the inventory's work) or
-//! remember anything between calls.
+//! outcome is unknown can be sent again under its number. A transaction is of one org and one bucket, and Postgres sees to
+//! that (`0009_isolation.sql`, INV-9). What it does not do: choose units (the inventory's work) or remember anything
+//! between calls.
 
 mod entry;
 mod hold;
 mod lookup;
+mod of_org;
 mod refund;
+mod schema;
+mod settings;
 mod settle;
 mod stock;
 mod takeover;
@@ -16,6 +20,9 @@ pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
+pub use schema::{migrate, missing};
+pub(crate) use settings::JUDGED;
+pub use settings::{Power, Settings};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
@@ -118,12 +125,14 @@ pub fn open(address: &str, class: &str) -> Result<PgPool, sqlx::Error> {
         .connect_lazy_with(options))
 }
 
-/// Brings the schema up to date. Several processes may do so at once.
+/// Opens one connection for the role that owns the schema, to be closed when the schema is up to date. Its statements may
+/// take long.
 ///
 /// # Errors
-/// When Postgres cannot be reached or a migration fails.
-pub async fn migrate(pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    sqlx::migrate!("./migrations").run(pool).await
+/// When the address cannot be read. Connecting happens when it is needed.
+pub fn open_owner(address: &str) -> Result<PgPool, sqlx::Error> {
+    let options = PgConnectOptions::from_str(address)?.application_name("schema");
+    Ok(PgPoolOptions::new().max_connections(1).acquire_timeout(ACQUIRE).connect_lazy_with(options))
 }
 
 /// Postgres' clock now, in microseconds since 1970.

@@ -17,6 +17,7 @@
 //! - [`archive`] answers for buckets that are at rest, which nobody keeps any more.
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
+//! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
 //! - [`time`] is Postgres' clock; [`stack`] puts everything together.
 
 mod admission;
@@ -24,12 +25,14 @@ mod archive;
 mod checkout;
 mod claim;
 pub mod config;
+pub mod fitness;
 pub mod inventory;
 mod keeper;
 pub mod ledger;
 mod link;
 mod metrics;
 mod payment;
+mod prepare;
 mod refund;
 mod report;
 mod sales;

@@ -2,13 +2,15 @@
 
 use crate::archive::Archive;
 use crate::claim::claim;
-use crate::config::Config;
+use crate::config::{Config, StoreUrl};
+use crate::fitness::FitnessGauges;
 use crate::inventory::Inventory;
 use crate::keeper::{ClassPorts, Kept, Ports};
 use crate::ledger;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
 use crate::payment::{Pool, Provider, reconcile};
+use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
 use crate::time::CellTime;
@@ -23,25 +25,25 @@ use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
-use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
 const LEASE_S: u32 = 5;
-/// The pause between two tries to reach Postgres at the start.
-const AGAIN: Duration = Duration::from_millis(300);
 
 /// Runs a cell process until its drain begins.
 ///
 /// # Errors
-/// When an address cannot be read, or when another process is started under this one's name. Stores that are away are
-/// waited for.
+/// When an address cannot be read, when Postgres is set up so that promises would be broken, or when another process is
+/// started under this one's name. Stores that are away are waited for.
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
-    let (flash, standard) = (class(&config, "flash")?, class(&config, "standard")?);
+    let gauges = FitnessGauges::new(&metrics);
+    let (flash, standard) =
+        (class(&config, "flash", &gauges)?, class(&config, "standard", &gauges)?);
+    let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
+    let owner = owner.transpose()?;
     let background = standard.pool.clone();
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
@@ -69,8 +71,11 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
-    if !migrate(&background, &drain).await {
+    if !prepare(&background, owner.as_ref(), &gauges, &drain).await? {
         return Ok(());
+    }
+    if let Some(owner) = owner {
+        owner.close().await;
     }
     readiness.set("postgres", true);
 
@@ -122,24 +127,10 @@ fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
     );
 }
 
-fn class(config: &Config, name: &str) -> Result<ClassPorts, PlaneError> {
+fn class(config: &Config, name: &str, gauges: &FitnessGauges) -> Result<ClassPorts, PlaneError> {
     Ok(ClassPorts {
-        pool: ledger::open(&config.postgres, name)?,
-        inventory: Inventory::new(&config.redis)?,
+        pool: ledger::open(config.postgres.expose(), name)?,
+        inventory: Inventory::new(config.redis.expose())?.charted(gauges.clone()),
         payments: Pool::new(),
     })
-}
-
-/// Brings the schema up to date, waiting for Postgres. False: the process is to end.
-async fn migrate(pool: &PgPool, drain: &Drain) -> bool {
-    loop {
-        match ledger::migrate(pool).await {
-            Ok(()) => return true,
-            Err(error) => tracing::warn!(%error, "postgres is not ready yet"),
-        }
-        tokio::select! {
-            () = tokio::time::sleep(AGAIN) => {}
-            () = drain.cancelled() => return false,
-        }
-    }
 }

@@ -1,10 +1,15 @@
 //! The connection to a cell's Redis: one, multiplexed, made again when it breaks.
 //!
 //! A connection belongs to one run of one server. Whoever loaded a bucket there names that run with every call, so a
-//! server that was replaced behind our back is noticed before it grants anything.
+//! server that was replaced behind our back is noticed before it grants anything. One that could forget grants to make
+//! room is not worked with.
+//!
+//! `deploy/redis/cell.acl` lists what the user that cells work as may do there: these commands, on these keys.
 
+use super::settings::{JUDGED, ServerInfo};
+use crate::fitness::FitnessGauges;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo, RedisError, Value};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, Value};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
@@ -40,6 +45,7 @@ pub enum InventoryError {
 pub struct Inventory {
     client: Client,
     line: Mutex<Option<Line>>,
+    gauges: Option<FitnessGauges>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,14 +55,23 @@ struct Line {
 }
 
 impl Inventory {
-    /// The inventory at `redis://host:port`. Connects when it is needed.
+    /// The inventory at `redis://user:password@host:port`. Connects when it is needed.
     ///
     /// # Errors
     /// When the address cannot be read.
     pub fn new(address: &str) -> Result<Inventory, RedisError> {
         let nodelay = redis::io::tcp::TcpSettings::default().set_nodelay(true);
         let info = address.into_connection_info()?.set_tcp_settings(nodelay);
-        Ok(Inventory { client: Client::open(info)?, line: Mutex::new(None) })
+        // The library's name would be one command more that a user must be allowed.
+        let user = info.redis_settings().clone().set_skip_set_lib_name();
+        let client = Client::open(info.set_redis_settings(user))?;
+        Ok(Inventory { client, line: Mutex::new(None), gauges: None })
+    }
+
+    /// Shows from now on what is read of the server's settings.
+    #[must_use]
+    pub fn charted(self, gauges: FitnessGauges) -> Inventory {
+        Inventory { gauges: Some(gauges), ..self }
     }
 
     /// The run of the server that we are connected to, after connecting if need be.
@@ -100,11 +115,19 @@ impl Inventory {
             .set_response_timeout(Some(RESPONSE));
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-        let run = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
+        let info = redis::cmd("INFO").arg("server").arg("memory").arg("persistence").to_owned();
+        let info: String = info.query_async(&mut connection).await?;
+        let info = ServerInfo::read(&info);
+        let fitness = info.judge();
+        if let Some(gauges) = &self.gauges {
+            gauges.show("redis", &JUDGED, &fitness);
+        }
+        if let Some(why) = fitness.refusal() {
+            return Err((ErrorKind::InvalidClientConfig, "unfit", why).into());
+        }
         let load = redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(LIBRARY).to_owned();
         let _: Value = load.query_async(&mut connection).await?;
-        Ok(Line { connection, run: run.trim().into() })
+        Ok(Line { connection, run: info.run.into() })
     }
 
     /// What an error means. A broken connection is dropped, so that the next call makes a new one.
@@ -123,5 +146,32 @@ impl Inventory {
             *line = None;
         }
         InventoryError::Unknown(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What this crate itself sends, and what a balancer in between may ask.
+    const SENT: [&str; 5] = ["fcall", "function|load", "info", "ping", "unlink"];
+
+    #[test]
+    fn the_user_of_cells_may_call_what_is_called_and_nothing_else() {
+        let acl = include_str!("../../../deploy/redis/cell.acl");
+        let user = acl.lines().find(|line| line.starts_with("user cell ")).unwrap();
+        let allowed: BTreeSet<&str> =
+            user.split(' ').filter_map(|word| word.strip_prefix('+')).collect();
+        assert!(!allowed.iter().any(|word| word.starts_with('@')), "{user}");
+        assert!(user.contains(" -@all ") && user.contains(" ~fg:* resetchannels "), "{user}");
+        let called: BTreeSet<String> = LIBRARY
+            .split("redis.call('")
+            .skip(1)
+            .filter_map(|rest| rest.split('\'').next().map(str::to_lowercase))
+            .collect();
+        assert!(called.len() > 5, "{called:?}");
+        let needed: BTreeSet<&str> = called.iter().map(String::as_str).chain(SENT).collect();
+        assert_eq!(allowed, needed);
     }
 }

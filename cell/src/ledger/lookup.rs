@@ -36,21 +36,14 @@ pub async fn find_orders(
     orders: &[OrderId],
 ) -> Result<Vec<Found>, LedgerError> {
     let ids: Vec<Uuid> = orders.iter().map(|order| Uuid::from_bytes(order.0)).collect();
-    // A buyer's units are found by their slots, which are indexed.
     let rows = sqlx::query(
-        r#"select o.id, o.buyer, o.state, o.quantity, o.intent, t.currency,
-                  t.price_minor * o.quantity as amount_minor,
-                  array(select u.unit from unit u
-                        where u.org = o.org and u.sale = o.sale and u.buyer = o.buyer and u.id = o.id
-                        order by u.unit) as units
-           from "order" o
-           join terms t on t.org = o.org and t.sale = o.sale and t.revision = o.revision
-           where o.org = $1 and o.sale = $2 and o.id = any($3) and o.bucket = $4"#,
+        "select id, buyer, state, quantity, intent, currency, amount_minor, units
+         from find_orders($1, $2, $3, $4)",
     )
     .bind(bucket.org)
     .bind(bucket.sale)
-    .bind(&ids)
     .bind(bucket.bucket)
+    .bind(&ids)
     .fetch_all(pool)
     .await?;
     rows.iter()

@@ -1,5 +1,6 @@
 //! Refunds: of paid orders, and the memory of those of captures that nobody claimed.
 
+use super::of_org::read_of;
 use super::{BucketRef, Entries, LedgerError};
 use crate::ledger::Move;
 use prost::Message;
@@ -17,6 +18,7 @@ pub async fn is_refund_written(
     bucket: BucketRef,
     intent: &str,
 ) -> Result<bool, LedgerError> {
+    let mut reading = read_of(pool, bucket.org).await?;
     // No index leads there: nothing that happens often asks for it.
     let rows: Vec<Vec<u8>> = sqlx::query_scalar(
         "select entries from ledger
@@ -26,8 +28,9 @@ pub async fn is_refund_written(
     .bind(bucket.sale)
     .bind(bucket.bucket)
     .bind(intent.as_bytes())
-    .fetch_all(pool)
+    .fetch_all(&mut *reading)
     .await?;
+    reading.commit().await?;
     for row in rows {
         let batch = LedgerBatch::decode(&row[..])
             .map_err(|error| LedgerError::Refused(sqlx::Error::Decode(error.into())))?;
@@ -125,14 +128,16 @@ pub async fn refunding(
     pool: &PgPool,
     bucket: BucketRef,
 ) -> Result<Vec<(OrderId, BuyerKey)>, LedgerError> {
+    let mut reading = read_of(pool, bucket.org).await?;
     let rows = sqlx::query(
         r#"select id, buyer from "order" where sale = $2 and bucket = $3 and org = $1 and refunding"#,
     )
     .bind(bucket.org)
     .bind(bucket.sale)
     .bind(bucket.bucket)
-    .fetch_all(pool)
+    .fetch_all(&mut *reading)
     .await?;
+    reading.commit().await?;
     rows.iter()
         .map(|row| {
             Ok((
@@ -148,11 +153,14 @@ pub async fn refunding(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn epoch_at_rest(pool: &PgPool, bucket: BucketRef) -> Result<Option<i64>, LedgerError> {
+    let mut reading = read_of(pool, bucket.org).await?;
     let epoch = sqlx::query_scalar(
         "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and settled",
     )
     .bind(bucket.org)
     .bind(bucket.sale)
     .bind(bucket.bucket);
-    Ok(epoch.fetch_optional(pool).await?)
+    let epoch = epoch.fetch_optional(&mut *reading).await?;
+    reading.commit().await?;
+    Ok(epoch)
 }

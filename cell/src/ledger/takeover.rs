@@ -2,6 +2,7 @@
 //!
 //! Raising the epoch waits for commits under way, and whoever kept the bucket before is refused from then on.
 
+use super::of_org::read_of;
 use super::{BucketRef, LedgerError, Share};
 use proto::id::{BuyerKey, OrderId};
 use sqlx::{PgPool, Row, postgres::PgRow};
@@ -161,20 +162,16 @@ pub async fn leave(pool: &PgPool, process: &str, incarnation: Uuid) -> Result<()
 /// # Errors
 /// When Postgres does not answer.
 pub async fn candidates(pool: &PgPool, most: usize) -> Result<Vec<Candidate>, LedgerError> {
-    let rows = sqlx::query(
-        "select b.org, b.sale, b.bucket, b.epoch, b.keeper, s.id
-         from bucket b join sale s on s.org = b.org and s.sale = b.sale
-         where not b.settled and b.seq > 0
-         order by b.org, b.sale, b.bucket limit $1",
-    )
-    .bind(i64::try_from(most).unwrap_or(i64::MAX))
-    .fetch_all(pool)
-    .await?;
+    let rows =
+        sqlx::query("select org, sale, bucket, epoch, keeper, sale_id from buckets_to_keep($1)")
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(pool)
+            .await?;
     rows.iter()
         .map(|row| {
             Ok(Candidate {
                 bucket: bucket_of(row)?,
-                sale_id: row.try_get("id")?,
+                sale_id: row.try_get("sale_id")?,
                 epoch: row.try_get("epoch")?,
                 keeper: row.try_get("keeper")?,
             })
@@ -191,6 +188,7 @@ pub async fn epoch_under(
     bucket: BucketRef,
     process: &str,
 ) -> Result<Option<i64>, LedgerError> {
+    let mut reading = read_of(pool, bucket.org).await?;
     let epoch = sqlx::query_scalar(
         "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and keeper = $4",
     )
@@ -198,7 +196,9 @@ pub async fn epoch_under(
     .bind(bucket.sale)
     .bind(bucket.bucket)
     .bind(process);
-    Ok(epoch.fetch_optional(pool).await?)
+    let epoch = epoch.fetch_optional(&mut *reading).await?;
+    reading.commit().await?;
+    Ok(epoch)
 }
 
 /// The buckets that are at rest, by their sales' ids, the newest sales first, at most `most`.
@@ -206,15 +206,11 @@ pub async fn epoch_under(
 /// # Errors
 /// When Postgres does not answer.
 pub async fn resting(pool: &PgPool, most: usize) -> Result<Vec<(String, BucketRef)>, LedgerError> {
-    let rows = sqlx::query(
-        "select b.org, b.sale, b.bucket, s.id
-         from bucket b join sale s on s.org = b.org and s.sale = b.sale
-         where b.settled order by b.sale desc limit $1",
-    )
-    .bind(i64::try_from(most).unwrap_or(i64::MAX))
-    .fetch_all(pool)
-    .await?;
-    rows.iter().map(|row| Ok((row.try_get("id")?, bucket_of(row)?))).collect()
+    let rows = sqlx::query("select org, sale, bucket, sale_id from buckets_at_rest($1)")
+        .bind(i64::try_from(most).unwrap_or(i64::MAX))
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(|row| Ok((row.try_get("sale_id")?, bucket_of(row)?))).collect()
 }
 
 fn bucket_of(row: &PgRow) -> Result<BucketRef, sqlx::Error> {
@@ -252,7 +248,7 @@ pub async fn take_over(
 /// # Errors
 /// [`LedgerError::Stale`] when somebody else has taken it meanwhile, or when Postgres does not answer.
 pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded, LedgerError> {
-    let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
+    let mut snapshot = read_of(pool, bucket.org).await?;
     let row = sqlx::query(
         "select epoch, hold_batch, settle_batch, granted, ranks, tail, cursor, gate_us
          from bucket where org = $1 and sale = $2 and bucket = $3",

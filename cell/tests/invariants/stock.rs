@@ -75,7 +75,7 @@ async fn inv_3_nothing_is_stranded_when_redis_is_killed_or_flushed() {
     cell.stack.kill("cell-1/redis").await.unwrap();
     cell.stack.restart("cell-1/redis").await.unwrap();
     storm.held(16).await;
-    let url = cell.stack.endpoint("cell-1/redis").unwrap().url;
+    let url = cell.stack.redis_admin_url("cell-1").unwrap();
     let redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await;
     let mut redis = redis.unwrap();
     let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();

@@ -9,12 +9,16 @@
 
 #[path = "../support/chain.rs"]
 mod chain;
+mod grants;
 mod holds;
 mod inventory;
+mod isolation;
 mod loads;
 mod model;
+mod redis_user;
 #[path = "../support/sale.rs"]
 mod sale;
+mod settings;
 mod settles;
 mod shares;
 #[path = "../support/stores.rs"]

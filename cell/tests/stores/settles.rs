@@ -59,7 +59,7 @@ async fn an_order_moves_only_as_its_state_its_time_and_its_attempt_allow() {
                     number += 1;
                     let subject = subject(&stores, &mut bucket, number, from).await;
                     if overdue {
-                        set_deadline(&stores.pool, &bucket, subject.order).await;
+                        set_deadline(&stores.admin, &bucket, subject.order).await;
                     }
                     let wanted = expected(from, kind, overdue, own);
                     let row = format!("{from:?} {kind:?} overdue {overdue} own {own}");
@@ -70,7 +70,7 @@ async fn an_order_moves_only_as_its_state_its_time_and_its_attempt_allow() {
     }
     let (_, granted, live, paid) = stores.counts(bucket.bucket).await;
     let units: i64 =
-        sqlx::query_scalar("select count(*) from unit").fetch_one(&stores.pool).await.unwrap();
+        sqlx::query_scalar("select count(*) from unit").fetch_one(&stores.admin).await.unwrap();
     assert_eq!((granted, i64::from(live + paid)), (1_000, units), "INV-2");
     stores.ledger(bucket.bucket).await;
 }
@@ -91,7 +91,7 @@ async fn try_move(
     let intent = if own { subject.intent.clone() } else { "pi_other".to_owned() };
     let moved = settle(stores, bucket, &[step(subject, kind, attempt, Some(intent.clone()))]).await;
     let (_, _, live, paid) = stores.counts(bucket.bucket).await;
-    let (state, kept_intent, units) = look(&stores.pool, subject.order).await;
+    let (state, kept_intent, units) = look(&stores.admin, subject.order).await;
     let Some(wanted) = wanted else {
         assert!(matches!(moved, Err(LedgerError::Conflict(_))), "{row}: {moved:?}");
         assert_eq!(stores.counts(bucket.bucket).await, before, "{row}");
@@ -171,7 +171,7 @@ async fn subject(stores: &Stores, bucket: &mut Bucket, number: u32, state: State
     };
     for &kind in path {
         if kind == Kind::Expired {
-            set_deadline(&stores.pool, bucket, subject.order).await;
+            set_deadline(&stores.admin, bucket, subject.order).await;
         }
         if kind == Kind::Paying {
             (subject.attempt, subject.intent) = (1, intent.clone());
@@ -183,7 +183,7 @@ async fn subject(stores: &Stores, bucket: &mut Bucket, number: u32, state: State
         // Back in time, so that a refusal is the state's doing.
         sqlx::query(r#"update "order" set deadline = now() + interval '1 hour' where id = $1"#)
             .bind(Uuid::from_bytes(subject.order.0))
-            .execute(&stores.pool)
+            .execute(&stores.admin)
             .await
             .unwrap();
     }

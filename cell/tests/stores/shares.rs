@@ -43,7 +43,7 @@ async fn an_older_record_of_a_sale_changes_nothing() {
             SaleRecord { update_ms, paused, revision, price_minor, ..bucket.record.clone() };
         ledger::set_sale(&stores.pool, bucket.bucket, &record).await.unwrap();
         let row = sqlx::query("select stopped, update_ms from sale where sale = $1");
-        let row = row.bind(bucket.sale).fetch_one(&stores.pool).await.unwrap();
+        let row = row.bind(bucket.sale).fetch_one(&stores.admin).await.unwrap();
         (row.get::<bool, _>(0), row.get::<i64, _>(1))
     };
     assert_eq!(set(20, true, 1, 1_999).await, (true, 20));
@@ -54,7 +54,7 @@ async fn an_older_record_of_a_sale_changes_nothing() {
     let prices: Vec<i64> =
         sqlx::query_scalar("select price_minor from terms where sale = $1 order by revision")
             .bind(bucket.sale)
-            .fetch_all(&stores.pool)
+            .fetch_all(&stores.admin)
             .await
             .unwrap();
     assert_eq!(prices, [1_999, 5], "a revision's terms stand");

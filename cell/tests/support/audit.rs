@@ -206,7 +206,7 @@ async fn owners_in_redis(
     sale: &SaleRecord,
     epoch: i64,
 ) -> Result<BTreeMap<u32, OrderId>, redis::RedisError> {
-    let url = cell.stack.endpoint("cell-1/redis").unwrap().url;
+    let url = cell.stack.redis_admin_url("cell-1").unwrap();
     let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let keys = BucketKeys::new(&sale.org, &sale.sale, 0, epoch);
     let units: Option<Vec<u8>> = redis.get(&keys.units).await?;

@@ -46,6 +46,7 @@ pub(crate) enum No {
 /// The running cell.
 pub(crate) struct CellUnderTest {
     pub(crate) stack: Stack,
+    /// As the superuser, who sees everything.
     pub(crate) pool: PgPool,
     lines: Mutex<BTreeMap<String, Arc<Line>>>,
 }
@@ -54,7 +55,7 @@ impl CellUnderTest {
     /// Stores, provider, etcd, and processes `p1`, `p2`, ….
     pub(crate) async fn start(processes: &[&str]) -> Arc<CellUnderTest> {
         let stack = Stack::new(StackOptions::default()).await.unwrap();
-        let (etcd, postgres, ..) = tokio::try_join!(
+        let (etcd, ..) = tokio::try_join!(
             stack.start_etcd(),
             stack.start_postgres(CELL),
             stack.start_redis(CELL),
@@ -71,7 +72,7 @@ impl CellUnderTest {
         };
         let mut client = Etcd::connect([&etcd.url], None).await.unwrap();
         client.put(format!("{}{CELL}", keys::CELLS), record.encode_to_vec(), None).await.unwrap();
-        let pool = PgPool::connect_lazy(&postgres.url).unwrap();
+        let pool = PgPool::connect_lazy(&stack.postgres_admin_url(CELL).unwrap()).unwrap();
         let cell = CellUnderTest { stack, pool, lines: Mutex::default() };
         for process in processes {
             cell.start_process(process).await;
@@ -92,8 +93,8 @@ impl CellUnderTest {
             ("--cell", CELL.to_owned()),
             ("--process", process.to_owned()),
             ("--etcd", url("etcd")),
-            ("--redis", url("cell-1/redis")),
             ("--postgres", url("cell-1/postgres")),
+            ("--postgres-owner", self.stack.postgres_owner_url(CELL).unwrap()),
             ("--provider", url("provider")),
         ];
         let spec = PlaneSpec {
@@ -103,7 +104,7 @@ impl CellUnderTest {
                 .iter()
                 .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()])
                 .collect(),
-            env: Vec::new(),
+            env: vec![("FLOODGATE_REDIS".into(), url("cell-1/redis"))],
         };
         self.stack.start_plane(&spec).await.unwrap().url
     }

@@ -20,8 +20,13 @@ pub(crate) const KEEPER: &str = "p1";
 /// A running Redis and Postgres with the cell's schema.
 pub(crate) struct Stores {
     pub(crate) stack: Stack,
+    /// As the role that cells work as.
     pub(crate) pool: PgPool,
+    /// As the superuser, who sees and may damage everything.
+    pub(crate) admin: PgPool,
+    /// As the user that cells work as.
     pub(crate) inventory: Inventory,
+    /// As the user who may do everything.
     pub(crate) redis: redis::aio::MultiplexedConnection,
 }
 
@@ -31,11 +36,15 @@ impl Stores {
         let (redis, postgres) =
             tokio::try_join!(stack.start_redis("cell-1"), stack.start_postgres("cell-1")).unwrap();
         let pool = ledger::open(&postgres.url, "flash").unwrap();
-        ledger::migrate(&pool).await.unwrap();
-        let client = redis::Client::open(redis.url.as_str()).unwrap();
+        let owner = ledger::open_owner(&stack.postgres_owner_url("cell-1").unwrap()).unwrap();
+        ledger::migrate(&owner).await.unwrap();
+        owner.close().await;
+        let admin = PgPool::connect_lazy(&stack.postgres_admin_url("cell-1").unwrap()).unwrap();
+        let client = redis::Client::open(stack.redis_admin_url("cell-1").unwrap()).unwrap();
         Stores {
             stack,
             pool,
+            admin,
             inventory: Inventory::new(&redis.url).unwrap(),
             redis: client.get_multiplexed_async_connection().await.unwrap(),
         }
@@ -74,13 +83,13 @@ impl Stores {
             "select seq, granted, live, paid from bucket where org = $1 and sale = $2 and bucket = $3",
         );
         let row = row.bind(bucket.org).bind(bucket.sale).bind(bucket.bucket);
-        let row = row.fetch_one(&self.pool).await.unwrap();
+        let row = row.fetch_one(&self.admin).await.unwrap();
         (row.get(0), row.get(1), row.get(2), row.get(3))
     }
 
     /// Everything in the bucket's ledger, after its chain was checked.
     pub(crate) async fn ledger(&self, bucket: BucketRef) -> Vec<LedgerEntry> {
-        checked_ledger(&self.pool, bucket)
+        checked_ledger(&self.admin, bucket)
             .await
             .into_iter()
             .flat_map(|(_, entries)| entries)

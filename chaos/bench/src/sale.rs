@@ -55,6 +55,7 @@ impl Cell {
                 ("--etcd", &etcd.url),
                 ("--redis", &redis.url),
                 ("--postgres", &postgres.url),
+                ("--postgres-owner", &cell.stack.postgres_owner_url("cell-1")?),
                 ("--provider", &provider.url),
             ]
             .into_iter()
@@ -106,9 +107,9 @@ impl Cell {
         TicketKey::new("t1", &SECRET)
     }
 
-    /// The cell's Postgres.
+    /// The cell's Postgres, as the superuser, who sees everything.
     pub(crate) async fn postgres(&self) -> Result<PgPool> {
-        Ok(PgPool::connect(&self.stack.endpoint("cell-1/postgres")?.url).await?)
+        Ok(PgPool::connect(&self.stack.postgres_admin_url("cell-1")?).await?)
     }
 
     /// Opens a sale with one bucket that always sells, and waits until the cell has accepted it.

@@ -14,15 +14,16 @@ pub(crate) const HOW: &str = "redis-benchmark -c 50 -n 1000000 -r 1000000000 EVA
 /// Calls a second of the bare script, on a Redis of its own.
 pub(crate) async fn rate() -> Result<f64> {
     let stack = Stack::new(StackOptions::default()).await?;
-    let redis = stack.start_redis("yardstick").await?;
+    stack.start_redis("yardstick").await?;
+    let url = stack.redis_admin_url("yardstick")?;
     let mut connection =
-        redis::Client::open(redis.url.as_str())?.get_multiplexed_async_connection().await?;
+        redis::Client::open(url.as_str())?.get_multiplexed_async_connection().await?;
     let sha: String =
         redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query_async(&mut connection).await?;
     let _: () =
         redis::cmd("SET").arg("inv:s").arg(i64::MAX / 2).query_async(&mut connection).await?;
     let output = Command::new("redis-benchmark")
-        .args(["-h", "127.0.0.1", "-p", &redis.address.port().to_string(), "-c", "50"])
+        .args(["-u", &url, "-c", "50"])
         .args(["-n", &CALLS.to_string(), "-r", "1000000000", "--csv"])
         .args(["EVALSHA", &sha, "1", "inv:s", "u__rand_int__", "120"])
         .output()

@@ -234,7 +234,7 @@ impl<'a> Scene<'a> {
         let stack = self.platform.stack();
         let stores = self.platform.cells().map(|cell| {
             let postgres_url = stack.postgres_admin_url(&cell)?;
-            let redis_url = stack.endpoint(&format!("{cell}/redis"))?.url;
+            let redis_url = stack.redis_admin_url(&cell)?;
             Ok(CellStores { cell, postgres_url, redis_url })
         });
         stores.collect()

@@ -38,9 +38,10 @@ impl Finished {
         let stack = Stack::new(StackOptions::default()).await.unwrap();
         let mut buckets = Vec::new();
         for (number, cell) in (0..).zip(CELLS) {
-            let (postgres, redis) =
-                tokio::try_join!(stack.start_postgres(cell), stack.start_redis(cell)).unwrap();
-            buckets.push(BucketBook::open(number, &postgres.url, redis.url).await);
+            tokio::try_join!(stack.start_postgres(cell), stack.start_redis(cell)).unwrap();
+            let postgres = stack.postgres_admin_url(cell).unwrap();
+            let redis = stack.redis_admin_url(cell).unwrap();
+            buckets.push(BucketBook::open(number, &postgres, redis).await);
         }
         let now: i64 = sqlx::query_scalar("select (extract(epoch from now()) * 1000000)::bigint")
             .fetch_one(&mut buckets[0].session)

@@ -32,7 +32,7 @@ async fn every_damage_is_named_and_a_whole_sale_names_nothing() {
     let stores = CELLS.map(|cell| CellStores {
         cell: cell.to_owned(),
         postgres_url: sale.stack.postgres_admin_url(cell).unwrap(),
-        redis_url: sale.stack.endpoint(&format!("{cell}/redis")).unwrap().url,
+        redis_url: sale.stack.redis_admin_url(cell).unwrap(),
     });
     let agreed = vec![sale.agreed.clone()];
     let evidence = judge::read(agreed, sale.told.clone(), &sale.provider_file, &stores).await;

@@ -71,7 +71,7 @@ pub struct ServerReport {
     pub state: String,
     /// Its main process, while it has one.
     pub pid: Option<u32>,
-    /// The address clients use.
+    /// The address clients use, without a password.
     pub url: String,
     /// The address of its metrics, when it is a plane.
     pub metrics: Option<SocketAddr>,
@@ -94,7 +94,7 @@ pub fn report(stack: &Stack) -> Vec<ServerReport> {
         Ok(ServerReport {
             state: stack.state(&name)?.to_string(),
             pid: stack.pid(&name),
-            url: endpoint.url,
+            url: endpoint.shown_url(),
             metrics: endpoint.metrics,
             log: stack.log_path(&name)?,
             name,

@@ -8,8 +8,9 @@ use crate::ports::loopback;
 use crate::probe::Probe;
 use crate::server::{Endpoint, Launch};
 
-/// A plane to start: `--listen`, `--metrics-listen` and `--data-dir` are added to its arguments.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A plane to start: `--listen`, `--metrics-listen` and `--data-dir` are added to its arguments. What must not be seen by
+/// every user of the machine, such as an address with a password, belongs into its environment.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PlaneSpec {
     /// Its name in the stack, such as `router-2` or `cell-1/p1`.
     pub name: String,
@@ -19,6 +20,16 @@ pub struct PlaneSpec {
     pub args: Vec<String>,
     /// Its environment besides PATH and the like.
     pub env: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for PlaneSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (name, program) = (&self.name, &self.program);
+        f.debug_struct("PlaneSpec")
+            .field("name", name)
+            .field("program", program)
+            .finish_non_exhaustive()
+    }
 }
 
 impl PlaneSpec {

@@ -118,11 +118,17 @@ impl Platform {
             ("--cell", cell.to_owned()),
             ("--process", process.to_owned()),
             ("--etcd", url("etcd")?),
-            ("--redis", url(&format!("{cell}/redis"))?),
             ("--postgres", url(&format!("{cell}/postgres"))?),
+            ("--postgres-owner", self.stack.postgres_owner_url(cell)?),
             ("--provider", url("provider")?),
         ];
-        self.start_plane(&format!("{cell}/{process}"), CELL, &args, &self.plan.cell).await
+        // It has a password, which is for nobody to see in a list of processes.
+        let redis = ("FLOODGATE_REDIS".to_owned(), url(&format!("{cell}/redis"))?);
+        let extras = PlaneExtras {
+            args: self.plan.cell.args.clone(),
+            env: std::iter::once(redis).chain(self.plan.cell.env.iter().cloned()).collect(),
+        };
+        self.start_plane(&format!("{cell}/{process}"), CELL, &args, &extras).await
     }
 
     /// Stops everything in good order.

@@ -1,8 +1,8 @@
 //! A cell's Postgres: a server of its own, so that one can be killed, paused or filled alone.
 //!
-//! Its folder is a copy of a template that `initdb` made once. Two roles may log in from this machine
-//! without a password: `floodgate`, who owns the database `floodgate` and is bound by row security, and
-//! `postgres`, the superuser.
+//! Its folder is a copy of a template that `initdb` made once, with the roles of deploy/postgres/roles.sql. Who is on this
+//! machine may log in without a password: as `floodgate_cell`, whose session the endpoint's URL opens; as `floodgate`, who
+//! owns the schema; and as `postgres`, the superuser.
 
 mod template;
 
@@ -22,8 +22,11 @@ use crate::server::{Endpoint, Launch};
 /// Where Debian puts the programs of each version; they are not on PATH.
 const VERSIONS_FOLDER: &str = "/usr/lib/postgresql";
 
-/// The role of the cell, and its database.
-pub(crate) const ROLE: &str = "floodgate";
+/// The role that owns the schema, and its database.
+const OWNER: &str = "floodgate";
+
+/// The role that cells work as.
+const ROLE: &str = "floodgate_cell";
 
 /// Longer paths do not fit a Unix socket's address with the socket's own name.
 const SOCKET_FOLDER_BYTES_MAX: usize = 90;
@@ -113,9 +116,14 @@ pub(crate) fn launch(programs: &Path, folder: PathBuf, port: u16) -> Launch {
         before_start: remove_stale_pid_file,
         // "Fast": sessions are cut, the last checkpoint is written.
         stop_signal: Signal::SIGINT,
-        probe: Probe::Postgres(address, ROLE),
+        probe: Probe::Postgres(address, OWNER),
         endpoint: Endpoint { address, metrics: None, url: role_url(address, ROLE) },
     }
+}
+
+/// The address of a session of the role that owns the schema.
+pub(crate) fn owner_url(endpoint: &Endpoint) -> String {
+    role_url(endpoint.address, OWNER)
 }
 
 /// The address of the superuser's session on a cell's database.
@@ -124,5 +132,5 @@ pub(crate) fn admin_url(endpoint: &Endpoint) -> String {
 }
 
 fn role_url(address: std::net::SocketAddr, role: &str) -> String {
-    format!("postgres://{role}@{address}/{ROLE}")
+    format!("postgres://{role}@{address}/{OWNER}")
 }

@@ -34,14 +34,40 @@ const INHERITED: [&str; 6] =
     ["PATH", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "NO_COLOR"];
 
 /// Where a server can be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// The address it serves on.
     pub address: SocketAddr,
     /// The address of its metrics and of `/readyz`, when it is a plane.
     pub metrics: Option<SocketAddr>,
-    /// The address as clients of its kind take it: `redis://…`, `postgres://…`, `http://…`.
+    /// The address as clients of its kind take it: `redis://…`, `postgres://…`, `http://…`. It may hold a password.
     pub url: String,
+}
+
+impl Endpoint {
+    /// The address as it may be shown and logged.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        let parts = self.url.split_once("://");
+        let parts = parts.and_then(|(kind, rest)| Some((kind, rest.rsplit_once('@')?)));
+        parts.map_or_else(
+            || self.url.clone(),
+            |(kind, (who, place))| {
+                let name = who.split(':').next().unwrap_or_default();
+                format!("{kind}://{name}@{place}")
+            },
+        )
+    }
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("address", &self.address)
+            .field("metrics", &self.metrics)
+            .field("url", &self.shown_url())
+            .finish()
+    }
 }
 
 /// What a server is doing.
@@ -79,8 +105,8 @@ pub struct UnexpectedExit {
     pub status: ExitStatus,
 }
 
-/// Everything needed to start a server, again and again.
-#[derive(Debug, Clone)]
+/// Everything needed to start a server, again and again. Its arguments and environment may hold passwords.
+#[derive(Clone)]
 pub(crate) struct Launch {
     pub(crate) program: PathBuf,
     pub(crate) args: Vec<String>,
@@ -94,6 +120,12 @@ pub(crate) struct Launch {
     pub(crate) stop_signal: Signal,
     pub(crate) probe: Probe,
     pub(crate) endpoint: Endpoint,
+}
+
+impl std::fmt::Debug for Launch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Launch").field(&self.program).field(&self.endpoint).finish()
+    }
 }
 
 #[derive(Debug, Default)]

@@ -105,7 +105,7 @@ impl Stack {
         self.start("etcd", launch).await
     }
 
-    /// Starts a cell's Redis: `cell-1` gets `cell-1/redis`.
+    /// Starts a cell's Redis: `cell-1` gets `cell-1/redis`. The endpoint's URL opens a session of the user that cells work as.
     ///
     /// # Errors
     /// When it is missing or does not become ready.
@@ -113,12 +113,14 @@ impl Stack {
         packages::ensure(&[Package::Redis]).await?;
         let name = format!("{cell}/redis");
         let folder = self.folder.server(&name)?;
+        self.free_name(&name)?;
+        let password = redis::CellPassword::draw(&folder)?;
         let settings = &self.options.redis_settings;
-        self.start(&name, |[port]| redis::launch(folder.clone(), port, settings)).await
+        self.start(&name, |[port]| redis::launch(folder.clone(), port, &password, settings)).await
     }
 
     /// Starts a cell's Postgres: `cell-1` gets `cell-1/postgres`, with an empty database `floodgate`
-    /// owned by the role `floodgate`, whose session the endpoint's URL opens.
+    /// owned by the role `floodgate`. The endpoint's URL opens a session of `floodgate_cell`, who owns nothing.
     ///
     /// # Errors
     /// When it is missing, cannot be set up or does not become ready.
@@ -213,6 +215,24 @@ impl Stack {
     /// When no server has this name.
     pub fn endpoint(&self, name: &str) -> Result<Endpoint, LocalError> {
         Ok(self.server(name)?.endpoint().clone())
+    }
+
+    /// The address of a session in a cell's Redis that may do everything.
+    ///
+    /// # Errors
+    /// When the cell has none.
+    pub fn redis_admin_url(&self, cell: &str) -> Result<String, LocalError> {
+        let name = format!("{cell}/redis");
+        let endpoint = self.endpoint(&name)?;
+        redis::admin_url(&self.folder.server(&name)?, &endpoint)
+    }
+
+    /// The address of a session in a cell's Postgres of the role that owns the schema.
+    ///
+    /// # Errors
+    /// When the cell has none.
+    pub fn postgres_owner_url(&self, cell: &str) -> Result<String, LocalError> {
+        Ok(postgres::owner_url(self.server(&format!("{cell}/postgres"))?.endpoint()))
     }
 
     /// The address of a superuser's session in a cell's Postgres.

@@ -263,8 +263,9 @@ async fn a_platform_starts_every_plane_with_the_flags_it_expects() {
     let cell = started("cell-2/p1");
     let flags = &cell["flags"];
     assert_eq!((&flags["--cell"], &flags["--process"]), (&"cell-2".into(), &"p1".into()));
-    assert_eq!(flags["--redis"], url("cell-2/redis"));
+    assert_eq!(cell["env"]["FLOODGATE_REDIS"], url("cell-2/redis"), "its password is no argument");
     assert_eq!(flags["--postgres"], url("cell-2/postgres"));
+    assert_eq!(flags["--postgres-owner"], stack.postgres_owner_url("cell-2").unwrap());
     assert_eq!(flags["--provider"], url("provider"));
     assert_eq!((&flags["--more"], &cell["env"]["FLOODGATE_TEST"]), (&"this".into(), &"yes".into()));
     assert!(cell["env"].get("HOME").is_none(), "the developer's environment leaked in");

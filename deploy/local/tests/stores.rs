@@ -73,12 +73,13 @@ async fn etcd_keeps_what_it_acknowledged() {
 async fn a_killed_redis_comes_back_empty_and_another() {
     let stack = stack().await;
     let endpoint = stack.start_redis("cell-1").await.unwrap();
+    let admin = stack.redis_admin_url("cell-1").unwrap();
     let run_id = async || {
         let info: redis::InfoDict =
             redis::cmd("INFO").query_async(&mut redis(&endpoint.url).await).await.unwrap();
         info.get::<String>("run_id").unwrap()
     };
-    let _: () = redis(&endpoint.url).await.set("unit", 7).await.unwrap();
+    let _: () = redis(&admin).await.set("unit", 7).await.unwrap();
     let first = run_id().await;
 
     stack.kill("cell-1/redis").await.unwrap();
@@ -91,7 +92,7 @@ async fn a_killed_redis_comes_back_empty_and_another() {
     );
     stack.restart("cell-1/redis").await.unwrap();
 
-    let unit: Option<u32> = redis(&endpoint.url).await.get("unit").await.unwrap();
+    let unit: Option<u32> = redis(&admin).await.get("unit").await.unwrap();
     assert_eq!(unit, None);
     assert_ne!(run_id().await, first);
 }
@@ -99,8 +100,9 @@ async fn a_killed_redis_comes_back_empty_and_another() {
 #[tokio::test]
 async fn a_killed_postgres_keeps_what_was_committed() {
     let stack = stack().await;
-    let endpoint = stack.start_postgres("cell-1").await.unwrap();
-    let pool = PgPoolOptions::new().max_connections(4).connect(&endpoint.url).await.unwrap();
+    stack.start_postgres("cell-1").await.unwrap();
+    let owner = stack.postgres_owner_url("cell-1").unwrap();
+    let pool = PgPoolOptions::new().max_connections(4).connect(&owner).await.unwrap();
     pool.execute("CREATE TABLE unit (number int PRIMARY KEY)").await.unwrap();
     for number in 0..20 {
         sqlx::query("INSERT INTO unit VALUES ($1)").bind(number).execute(&pool).await.unwrap();
@@ -115,7 +117,7 @@ async fn a_killed_postgres_keeps_what_was_committed() {
     assert!(open.execute("SELECT 1").await.is_err());
     stack.restart("cell-1/postgres").await.unwrap();
 
-    let pool = PgPool::connect(&endpoint.url).await.unwrap();
+    let pool = PgPool::connect(&owner).await.unwrap();
     let numbers: Vec<i32> =
         sqlx::query_scalar("SELECT number FROM unit ORDER BY 1").fetch_all(&pool).await.unwrap();
     assert_eq!(numbers, (0..20).collect::<Vec<_>>());
@@ -142,13 +144,68 @@ async fn postgres_keeps_its_promises_and_takes_settings() {
         let found: String = show.fetch_one(&mut session).await.unwrap();
         assert_eq!(found, value, "{setting}");
     }
-    let who = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user";
-    let superuser: bool = sqlx::query_scalar(who).fetch_one(&mut session).await.unwrap();
-    assert!(!superuser, "row security does not bind a superuser");
-    let admin = stack.postgres_admin_url("cell-1").unwrap();
-    let mut session = PgConnection::connect(&admin).await.unwrap();
-    let superuser: bool = sqlx::query_scalar(who).fetch_one(&mut session).await.unwrap();
-    assert!(superuser);
+}
+
+#[tokio::test]
+async fn every_role_of_postgres_has_its_address() {
+    let stack = stack().await;
+    let cell = stack.start_postgres("cell-1").await.unwrap().url;
+    let (owner, admin) =
+        (stack.postgres_owner_url("cell-1").unwrap(), stack.postgres_admin_url("cell-1").unwrap());
+    // Name, superuser, owner of the database, may make tables.
+    for (url, name, superuser, owns, makes) in [
+        (cell, "floodgate_cell", false, false, false),
+        (owner, "floodgate", false, true, true),
+        (admin, "postgres", true, false, true),
+    ] {
+        let mut session = PgConnection::connect(&url).await.unwrap();
+        let who = "select rolname::text, rolsuper, rolbypassrls,
+                          exists (select from pg_database d where d.datdba = r.oid
+                                  and d.datname = current_database()),
+                          has_schema_privilege('public', 'create')
+                   from pg_roles r where rolname = current_user";
+        let found: (String, bool, bool, bool, bool) =
+            sqlx::query_as(who).fetch_one(&mut session).await.unwrap();
+        assert_eq!(found, (name.to_owned(), superuser, superuser, owns, makes));
+    }
+}
+
+#[tokio::test]
+async fn the_passwords_of_a_redis_stand_in_one_file_and_are_shown_nowhere() {
+    let stack = stack().await;
+    let endpoint = stack.start_redis("cell-1").await.unwrap();
+    let other = stack.start_redis("cell-2").await.unwrap();
+    let admin = stack.redis_admin_url("cell-1").unwrap();
+    let secret = |url: &str| url.split([':', '@']).nth(2).unwrap().to_owned();
+    let secrets = [secret(&endpoint.url), secret(&other.url), secret(&admin)];
+    assert!(secrets.iter().all(|one| one.len() == 32), "{}", secrets.len());
+    assert!(secrets[0] != secrets[1] && secrets[0] != secrets[2]);
+
+    let file = stack.folder().join("cell-1/redis/users.conf");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let pid = stack.pid("cell-1/redis").unwrap();
+    let shown = [
+        format!("{endpoint:?} {stack:?} {:?}", floodgate_local::control::report(&stack)),
+        std::fs::read_to_string(stack.log_path("cell-1/redis").unwrap()).unwrap(),
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap(),
+    ];
+    for (text, one) in shown.iter().flat_map(|text| secrets.iter().map(move |one| (text, one))) {
+        assert!(!text.contains(one.as_str()), "{text}");
+    }
+    assert!(shown[0].contains("redis://cell@127.0.0.1:"), "{}", shown[0]);
+
+    // Who gives no name may ask whether it is there, as a cell may; who gives a wrong password may not.
+    let nobody = format!("redis://{}", endpoint.address);
+    let pong: String = redis::cmd("PING").query_async(&mut redis(&nobody).await).await.unwrap();
+    assert_eq!(pong, "PONG");
+    for command in ["INFO", "DBSIZE", "FLUSHALL"] {
+        let refused = redis::cmd(command).query_async::<()>(&mut redis(&nobody).await).await;
+        assert_eq!(refused.unwrap_err().code(), Some("NOPERM"), "{command}");
+    }
+    let wrong = endpoint.url.replace(&secrets[0], &secrets[1]);
+    let refused = redis::Client::open(wrong).unwrap().get_multiplexed_async_connection().await;
+    assert!(refused.is_err());
 }
 
 #[tokio::test]
@@ -167,9 +224,10 @@ async fn a_stopped_postgres_shuts_down_in_good_order() {
 #[tokio::test]
 async fn a_paused_server_is_silent_and_goes_on_where_it_was() {
     let stack = stack().await;
-    let (redis_at, postgres_at) =
+    let (_, postgres_at) =
         tokio::try_join!(stack.start_redis("cell-1"), stack.start_postgres("cell-1")).unwrap();
-    let mut connection = redis(&redis_at.url).await;
+    let admin = stack.redis_admin_url("cell-1").unwrap();
+    let mut connection = redis(&admin).await;
     let _: () = connection.set("unit", 7).await.unwrap();
     let mut session = PgConnection::connect(&postgres_at.url).await.unwrap();
 
@@ -177,7 +235,7 @@ async fn a_paused_server_is_silent_and_goes_on_where_it_was() {
     stack.pause("cell-1/postgres").await.unwrap();
     assert_eq!(stack.state("cell-1/postgres").unwrap(), ServerState::Paused);
     let silence = Duration::from_millis(300);
-    let unit = tokio::time::timeout(silence, redis(&redis_at.url)).await;
+    let unit = tokio::time::timeout(silence, redis(&admin)).await;
     assert!(unit.is_err(), "a paused Redis answered");
     let mut question = tokio::spawn(async move {
         let one: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&mut session).await.unwrap();
@@ -189,7 +247,7 @@ async fn a_paused_server_is_silent_and_goes_on_where_it_was() {
     stack.resume("cell-1/redis").await.unwrap();
     stack.resume("cell-1/postgres").await.unwrap();
     assert_eq!(question.await.unwrap(), 1);
-    let unit: u32 = redis(&redis_at.url).await.get("unit").await.unwrap();
+    let unit: u32 = redis(&admin).await.get("unit").await.unwrap();
     assert_eq!((unit, stack.state("cell-1/redis").unwrap()), (7, ServerState::Running));
 }
 

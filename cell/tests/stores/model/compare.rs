@@ -25,7 +25,7 @@ impl Keeper<'_> {
         assert_eq!(usize::try_from(paid).unwrap(), count(|one| one.state == State::Paid));
 
         let rows = sqlx::query("select unit, id from unit where sale = $1").bind(self.bucket.sale);
-        let rows = rows.fetch_all(&self.stores.pool).await.unwrap();
+        let rows = rows.fetch_all(&self.stores.admin).await.unwrap();
         let owner = |row: &sqlx::postgres::PgRow| {
             let unit = row.get::<i32, _>(0).cast_unsigned();
             (unit - FIRST_UNIT, OrderId(row.get::<Uuid, _>(1).into_bytes()))
@@ -33,7 +33,7 @@ impl Keeper<'_> {
         let in_postgres: BTreeMap<u32, OrderId> = rows.iter().map(owner).collect();
         assert_eq!(in_postgres, self.model.owners());
         let rows = sqlx::query(r#"select id, state from "order" where sale = $1"#);
-        let rows = rows.bind(self.bucket.sale).fetch_all(&self.stores.pool).await.unwrap();
+        let rows = rows.bind(self.bucket.sale).fetch_all(&self.stores.admin).await.unwrap();
         let states: BTreeMap<u32, i32> = rows
             .iter()
             .map(|row| {

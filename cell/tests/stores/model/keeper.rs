@@ -306,7 +306,7 @@ impl Keeper<'_> {
         )
         .bind(self.bucket.sale)
         .bind(Uuid::from_bytes(order(number).0))
-        .execute(&self.stores.pool)
+        .execute(&self.stores.admin)
         .await
         .unwrap();
     }

@@ -131,6 +131,7 @@ fn welcome(platform: &Platform) {
     say(table(&control::report(stack)));
     say(format!("files and logs: {}", stack.folder().display()));
     say(format!("platform key:   {}", platform.key().private.display()));
+    say("passwords:      users.conf in the folder of each Redis");
     say("In a second terminal: floodgate-local ps | kill | stop | pause | resume | restart NAME");
     say("Ctrl-C stops everything.");
 }

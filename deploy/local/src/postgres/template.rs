@@ -10,11 +10,16 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use super::{ROLE, user};
+use ring::digest::{SHA256, digest};
+
+use super::user;
 use crate::LocalError;
 
-/// Goes up when the template's content changes.
-const TEMPLATE_REVISION: u32 = 1;
+/// Goes up when the template is made in another way.
+const TEMPLATE_REVISION: u32 = 2;
+
+/// The roles and the database that the template holds.
+const ROLES: &str = include_str!("../../../postgres/roles.sql");
 
 /// Copies the template to `folder/data`, and makes it first when there is none.
 pub(crate) async fn copy_template(programs: &Path, folder: &Path) -> Result<(), LocalError> {
@@ -26,7 +31,7 @@ pub(crate) async fn copy_template(programs: &Path, folder: &Path) -> Result<(), 
 
 async fn template(programs: &Path, scratch: &Path) -> Result<PathBuf, LocalError> {
     let cache = cache_folder()?;
-    let template = cache.join(format!("{}-{TEMPLATE_REVISION}", template_name(programs).await?));
+    let template = cache.join(template_name(programs).await?);
     if template.exists() {
         return Ok(template);
     }
@@ -53,13 +58,9 @@ async fn build(programs: &Path, scratch: &Path, template: &Path) -> Result<(), L
     run(initdb, "").await?;
 
     let mut single = command(&programs.join("postgres"));
-    single.args(["--single", "-D", &fresh_text, "-c", "exit_on_error=on", "postgres"]);
-    // One statement a line; CREATEROLE so that a schema may bring lesser roles along.
-    let statements = format!(
-        "CREATE ROLE {ROLE} LOGIN CREATEROLE\nCREATE DATABASE {ROLE} OWNER {ROLE}\n\
-         CHECKPOINT\n"
-    );
-    run(single, &statements).await?;
+    // With -j a statement ends at a semicolon before an empty line.
+    single.args(["--single", "-j", "-D", &fresh_text, "-c", "exit_on_error=on", "postgres"]);
+    run(single, &format!("{ROLES}\ncheckpoint;\n\n")).await?;
 
     let include = "\ninclude = 'floodgate.conf'\n";
     let file = fresh.join("postgresql.conf");
@@ -75,13 +76,17 @@ async fn build(programs: &Path, scratch: &Path, template: &Path) -> Result<(), L
     fs::remove_dir_all(&fresh).map_err(LocalError::io("remove the fresh Postgres folder"))
 }
 
-/// `postgres-template-15.18`: a new minor version may bring a new catalogue.
+/// `postgres-template-15.18-2-1a2b3c4d`: a new minor version may bring a new catalogue, and other roles are another template.
 async fn template_name(programs: &Path) -> Result<String, LocalError> {
     let said =
         run(plain(&programs.join("postgres").display().to_string(), &[Path::new("--version")]), "")
             .await?;
     let version = said.split_whitespace().nth(2).unwrap_or("unknown");
-    Ok(format!("postgres-template-{version}"))
+    let roles: String = digest(&SHA256, ROLES.as_bytes()).as_ref()[..4]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Ok(format!("postgres-template-{version}-{TEMPLATE_REVISION}-{roles}"))
 }
 
 fn cache_folder() -> Result<PathBuf, LocalError> {
