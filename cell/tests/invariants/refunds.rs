@@ -88,7 +88,7 @@ async fn inv_5_a_refund_whose_keeper_dies_is_finished_by_the_next_one() {
     let paid = buys(&cell, buyer, 2, 1).await;
     told.hold(buyer, &paid);
     let order = id_of(&paid);
-    let slow = Faults { latency_ms: 1_500, ..Faults::default() };
+    let slow = Faults { latency_ms: 1_500, latency_all: true, ..Faults::default() };
     cell.stack.set_faults(&slow).await.unwrap();
     let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
     let asking: Arc<CellUnderTest> = cell.clone();
