@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
+use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
-use crate::server::{Endpoint, Launch};
+use crate::server::Launch;
 
 /// How etcd is started, on a port for clients and one for the peers it does not have.
 pub(crate) fn launch(folder: PathBuf, client_port: u16, peer_port: u16) -> Launch {

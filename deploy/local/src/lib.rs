@@ -8,6 +8,7 @@
 
 mod binaries;
 pub mod control;
+mod endpoint;
 mod error;
 mod etcd;
 mod faults;
@@ -28,11 +29,12 @@ mod stack;
 mod tree;
 
 pub use binaries::PlaneBinaries;
+pub use endpoint::Endpoint;
 pub use error::LocalError;
 pub use faults::Faults;
 pub use key::PlatformKey;
 pub use packages::{Package, ensure as ensure_packages};
 pub use plane::PlaneSpec;
 pub use platform::{PlaneExtras, Platform, PlatformPlan};
-pub use server::{Endpoint, ServerState, UnexpectedExit};
+pub use server::{ServerState, UnexpectedExit};
 pub use stack::{Stack, StackOptions};

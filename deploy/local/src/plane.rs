@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
-use crate::server::{Endpoint, Launch};
+use crate::server::Launch;
 
 /// A plane to start: `--listen`, `--metrics-listen` and `--data-dir` are added to its arguments. What must not be seen by
 /// every user of the machine, such as an address with a password, belongs into its environment.

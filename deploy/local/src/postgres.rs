@@ -15,9 +15,10 @@ use nix::sys::signal::Signal;
 pub(crate) use template::copy_template;
 
 use crate::LocalError;
+use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
-use crate::server::{Endpoint, Launch};
+use crate::server::Launch;
 
 /// Where Debian puts the programs of each version; they are not on PATH.
 const VERSIONS_FOLDER: &str = "/usr/lib/postgresql";

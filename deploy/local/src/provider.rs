@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 
+use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
-use crate::server::{Endpoint, Launch};
+use crate::server::Launch;
 use crate::{Faults, LocalError, Stack, http};
 
 /// How the provider is started on a port.

@@ -14,9 +14,10 @@ use nix::sys::signal::Signal;
 use rand::RngExt;
 
 use crate::LocalError;
+use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
-use crate::server::{Endpoint, Launch};
+use crate::server::Launch;
 
 /// The user of cells, without a password.
 const CELL_ACL: &str = include_str!("../../redis/cell.acl");

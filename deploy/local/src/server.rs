@@ -5,7 +5,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -17,6 +16,7 @@ use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::LocalError;
+use crate::endpoint::Endpoint;
 use crate::ports::PortClaim;
 use crate::probe::Probe;
 use crate::process::{Dying, Process, Spawner};
@@ -32,43 +32,6 @@ const TAIL_BYTES_MAX: u64 = 16 * 1024;
 /// Variables a server inherits; everything else in the developer's environment stays outside.
 const INHERITED: [&str; 6] =
     ["PATH", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE", "NO_COLOR"];
-
-/// Where a server can be reached.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// The address it serves on.
-    pub address: SocketAddr,
-    /// The address of its metrics and of `/readyz`, when it is a plane.
-    pub metrics: Option<SocketAddr>,
-    /// The address as clients of its kind take it: `redis://…`, `postgres://…`, `http://…`. It may hold a password.
-    pub url: String,
-}
-
-impl Endpoint {
-    /// The address as it may be shown and logged.
-    #[must_use]
-    pub fn shown_url(&self) -> String {
-        let parts = self.url.split_once("://");
-        let parts = parts.and_then(|(kind, rest)| Some((kind, rest.rsplit_once('@')?)));
-        parts.map_or_else(
-            || self.url.clone(),
-            |(kind, (who, place))| {
-                let name = who.split(':').next().unwrap_or_default();
-                format!("{kind}://{name}@{place}")
-            },
-        )
-    }
-}
-
-impl std::fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("address", &self.address)
-            .field("metrics", &self.metrics)
-            .field("url", &self.shown_url())
-            .finish()
-    }
-}
 
 /// What a server is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,12 +12,13 @@ use tokio::sync::broadcast;
 use tokio::task::spawn_blocking;
 
 use crate::binaries::PlaneBinaries;
+use crate::endpoint::Endpoint;
 use crate::folder::RunFolder;
 use crate::packages::{self, Package};
 use crate::plane::PlaneSpec;
 use crate::ports::PortClaim;
 use crate::process::{Dying, Spawner};
-use crate::server::{Endpoint, Launch, Server, ServerState, StartFailure, UnexpectedExit};
+use crate::server::{Launch, Server, ServerState, StartFailure, UnexpectedExit};
 use crate::{LocalError, etcd, postgres, provider, redis};
 
 /// Starts of one server on different ports, before giving up.
