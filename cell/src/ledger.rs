@@ -5,6 +5,7 @@
 //! remember anything between calls.
 
 mod entry;
+mod handover;
 mod hold;
 mod lookup;
 mod refund;
@@ -13,14 +14,15 @@ mod stock;
 mod takeover;
 
 pub use entry::Entries;
+pub use handover::{HeirCalls, hand_over, keeper_of};
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, epoch_under,
-    leave, load, rest, resting, set_gate, take_over,
+    Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, leave, load,
+    rest, resting, set_gate, take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

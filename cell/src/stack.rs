@@ -4,7 +4,7 @@ use crate::archive::Archive;
 use crate::claim::claim;
 use crate::config::Config;
 use crate::inventory::Inventory;
-use crate::keeper::{ClassPorts, Kept, Ports};
+use crate::keeper::{ClassPorts, Elsewhere, Kept, Ports};
 use crate::ledger;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
@@ -15,7 +15,7 @@ use crate::time::CellTime;
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
-use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX};
+use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX, TAKE_OVERS_AT_ONCE_MAX};
 use proto::wire::cell::ProcessRecord;
 use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
@@ -27,6 +27,7 @@ use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
@@ -52,6 +53,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         provider: Provider::new(&config.provider)?,
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
+        elsewhere: Elsewhere::default(),
         reports: Reports::default(),
         archive: Arc::new(Archive::new()),
         metrics: CellMetrics::new(&metrics),
@@ -76,16 +78,23 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     let end = drain.token();
     let replaced = CancellationToken::new();
-    drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
+    // Calls are taken until the last bucket is handed over, so that nobody is left without a word.
+    let left = CancellationToken::new();
+    let (leaving, claims) =
+        (left.clone().drop_guard(), claim(kept.clone(), sales, end.clone(), replaced.clone()));
+    drain.spawn("claim", async move {
+        claims.await;
+        drop(leaving);
+    });
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
-    let (telling, told_until) = (ports.clone(), end.clone());
+    let (telling, told_until) = (ports.clone(), left.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
     drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
     stand_in_etcd(&config, address, &drain);
 
-    let link = LinkServiceServer::new(Link::new(kept, end))
+    let link = LinkServiceServer::new(Link::new(kept, left))
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &[SERVICE_NAME], &drain)?;
@@ -127,6 +136,7 @@ fn class(config: &Config, name: &str) -> Result<ClassPorts, PlaneError> {
         pool: ledger::open(&config.postgres, name)?,
         inventory: Inventory::new(&config.redis)?,
         payments: Pool::new(),
+        take_overs: Semaphore::new(TAKE_OVERS_AT_ONCE_MAX),
     })
 }
 
