@@ -4,18 +4,22 @@
 //! is silent is claimed by one of the living, the same one in everybody's eyes. All of this is a hint: what counts is
 //! the epoch that the claimant raises, and two who claim the same bucket cannot both raise it.
 //!
-//! Who stops in good order takes its sign of life back once its keepers have ended, so that others claim at once. A name
-//! belongs to whoever started under it last: the one before finds that out and ends, for two would depose each other
-//! without end.
+//! Once the living have been the same for a while, each hands over what another should keep, a few buckets a round, so
+//! that a process that joins or comes back has its part. Who stops in good order hands everything over, and takes its
+//! sign of life back once its keepers have ended. A name belongs to whoever started under it last: the one before finds
+//! that out and ends, for two would depose each other without end.
+
+mod spread;
 
 use crate::keeper::{Keeper, Kept, Place, SaleTerms, reign};
-use crate::ledger::{self, Beat, Candidate};
+use crate::ledger::{self, Beat, BucketRef, Candidate, HeirCalls};
 use crate::sales::Sales;
-use proto::limits::BUCKETS_KEPT_MAX;
-use ring::digest::{SHA256, digest};
+use proto::limits::{BUCKETS_KEPT_MAX, HAND_OVERS_A_ROUND_MAX};
+use spread::Patience;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +28,10 @@ use uuid::Uuid;
 const EVERY: Duration = Duration::from_millis(300);
 /// A process that gave no sign of life for so long is taken for dead.
 const FRESH: Duration = Duration::from_millis(1_500);
+/// Between two tries to listen for calls to take a bucket over.
+const LISTEN_AGAIN: Duration = Duration::from_secs(1);
+/// How long a sale's record may be on its way here before its bucket is passed on to a process that may have it.
+const RECORD_LATE: Duration = Duration::from_secs(2);
 
 /// Claims buckets until `end` is cancelled. Cancels `replaced`, and begins the drain, when another process has started
 /// under this one's name.
@@ -40,7 +48,13 @@ pub(crate) async fn claim(
         keepers: TaskTracker::new(),
         incarnation: Uuid::new_v4(),
         has_name: false,
+        living: Vec::new(),
+        patience: Patience::default(),
+        unknown: HashMap::new(),
     };
+    let called = Arc::new(Notify::new());
+    let listening = listen(claims.kept.clone(), called.clone(), claims.end.clone());
+    claims.kept.ports().drain.spawn("heir", listening);
     let mut tick = tokio::time::interval(EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut changed = claims.sales.changed();
@@ -48,10 +62,16 @@ pub(crate) async fn claim(
         tokio::select! {
             () = claims.end.cancelled() => break,
             _ = tick.tick() => {}
+            () = called.notified() => {}
             // Nothing new will come when nobody follows decisions any more; the tick goes on.
             Ok(()) = changed.changed() => {}
         }
-        match claims.round().await {
+        let end = claims.end.clone();
+        let round = tokio::select! {
+            round = claims.round() => round,
+            () = end.cancelled() => break,
+        };
+        match round {
             Ok(true) => {}
             Ok(false) => {
                 replaced.cancel();
@@ -63,6 +83,31 @@ pub(crate) async fn claim(
     claims.leave().await;
 }
 
+/// Notes when this process is called to take a bucket over. A call that is missed costs a tick.
+async fn listen(kept: Arc<Kept>, called: Arc<Notify>, end: CancellationToken) {
+    let ports = kept.ports();
+    loop {
+        let listening = async {
+            let mut calls = HeirCalls::listen(&ports.standard.pool).await?;
+            loop {
+                calls.called(&ports.process).await?;
+                called.notify_one();
+            }
+        };
+        let broke: Result<(), ledger::LedgerError> = tokio::select! {
+            broke = listening => broke,
+            () = end.cancelled() => return,
+        };
+        if let Err(error) = broke {
+            tracing::debug!(%error, "hears of hand-overs late");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LISTEN_AGAIN) => {}
+            () = end.cancelled() => return,
+        }
+    }
+}
+
 struct Claims {
     kept: Arc<Kept>,
     sales: Sales,
@@ -72,6 +117,11 @@ struct Claims {
     incarnation: Uuid,
     /// Whether a sign of life was given.
     has_name: bool,
+    /// Who lived when that was last looked for.
+    living: Vec<String>,
+    patience: Patience,
+    /// Buckets that are ours to take and whose sales nobody has told us of, since when.
+    unknown: HashMap<BucketRef, Instant>,
 }
 
 impl Claims {
@@ -97,20 +147,31 @@ impl Claims {
         self.sales.refresh(&self.kept).await;
         let candidates = ledger::candidates(pool, BUCKETS_KEPT_MAX).await?;
         tell_deposed(&self.kept, &candidates);
+        let me = ports.process.clone();
+        ports.elsewhere.learn(&candidates, &life.living, &me);
+        let steady = self.patience.see(&life.living, asked);
+        let living = life.living;
+        self.living.clone_from(&living);
         let mine: HashSet<_> = self.kept.all().iter().map(|keeper| keeper.place.bucket).collect();
-        for candidate in chosen(&candidates, &life.living, &ports.process) {
-            if !mine.contains(&candidate.bucket) {
-                self.begin(candidate);
+        let mut unknown = Vec::new();
+        for candidate in spread::taken(&candidates, &living, &me) {
+            if !mine.contains(&candidate.bucket) && !self.begin(candidate) {
+                unknown.push(candidate);
             }
+        }
+        self.pass_on(&unknown).await?;
+        if steady {
+            self.spread(&candidates);
         }
         Ok(true)
     }
 
-    fn begin(&self, candidate: &Candidate) {
+    /// False: nobody has told us of its sale.
+    fn begin(&self, candidate: &Candidate) -> bool {
         let number = candidate.bucket.bucket.cast_unsigned();
-        // Without its record nobody knows a sale's terms; the record will come.
-        let Some(record) = self.sales.record(&candidate.sale_id) else { return };
-        let Some(terms) = SaleTerms::new(record, number) else { return };
+        // Without its record nobody knows a sale's terms.
+        let Some(record) = self.sales.record(&candidate.sale_id) else { return false };
+        let Some(terms) = SaleTerms::new(record, number) else { return false };
         let place = Place {
             bucket: candidate.bucket,
             org: terms.record.org.as_str().into(),
@@ -120,18 +181,74 @@ impl Claims {
         };
         let (keeper, queues) = Keeper::new(place, terms, self.kept.ports().clone());
         if !self.kept.add(&keeper) {
-            return;
+            return true;
         }
-        let (kept, epoch, end) = (self.kept.clone(), candidate.epoch, self.end.clone());
+        let (kept, epoch) = (self.kept.clone(), candidate.epoch);
         let keeping = self.keepers.track_future(async move {
-            reign(keeper.clone(), queues, epoch, end).await;
+            reign(keeper.clone(), queues, epoch).await;
             kept.remove(&keeper);
         });
         self.kept.ports().drain.spawn("keeper", keeping);
+        true
     }
 
-    /// Waits for the keepers' last batches; from then on whoever lives may have their buckets.
+    /// Hands over what another should keep, a few buckets a round.
+    fn spread(&mut self, candidates: &[Candidate]) {
+        let (now, me) = (Instant::now(), &self.kept.ports().process);
+        let due: Vec<_> = spread::given(candidates, &self.living, me)
+            .filter(|(candidate, _)| !self.patience.was_handed(candidate.bucket, now))
+            .filter_map(|(candidate, heir)| {
+                let bucket = candidate.bucket.bucket.cast_unsigned();
+                Some((self.kept.find(&candidate.sale_id, bucket)?, heir))
+            })
+            .filter(|(keeper, _)| keeper.book().open)
+            .take(HAND_OVERS_A_ROUND_MAX)
+            .collect();
+        let is_due = |bucket| due.iter().any(|(keeper, _)| keeper.place.bucket == bucket);
+        self.patience.forget(is_due, now);
+        for (keeper, heir) in &due {
+            if self.patience.may_go(keeper.place.bucket, keeper.is_paying(), now) {
+                self.patience.hand(keeper.place.bucket, now);
+                keeper.let_go(Some(heir));
+            }
+        }
+    }
+
+    /// Passes buckets on of whose sales nobody has told us, to a process that may know them: rather that than leave them
+    /// without a keeper until etcd can be reached.
+    async fn pass_on(&mut self, unknown: &[&Candidate]) -> Result<(), ledger::LedgerError> {
+        let now = Instant::now();
+        self.unknown.retain(|bucket, _| unknown.iter().any(|one| one.bucket == *bucket));
+        for candidate in unknown {
+            let since = *self.unknown.entry(candidate.bucket).or_insert(now);
+            let is_late = now - since >= RECORD_LATE;
+            if !is_late || self.patience.was_handed(candidate.bucket, now) {
+                continue;
+            }
+            let Some(other) = self.other(&candidate.sale_id, candidate.bucket) else { continue };
+            tracing::warn!(
+                sale = candidate.sale_id,
+                other,
+                "passes a bucket on whose sale is unknown here"
+            );
+            let pool = &self.kept.ports().standard.pool;
+            ledger::hand_over(pool, candidate.bucket, candidate.epoch, other).await?;
+            self.patience.hand(candidate.bucket, now);
+        }
+        Ok(())
+    }
+
+    /// To whom a bucket would fall if this process did not live.
+    fn other(&self, sale: &str, bucket: BucketRef) -> Option<&str> {
+        let me = &self.kept.ports().process;
+        spread::heir_of(sale, bucket.bucket, self.living.iter().filter(|name| ***name != **me))
+    }
+
+    /// Hands everything over, and waits for the keepers' last batches; from then on whoever lives may have the rest.
     async fn leave(self) {
+        for keeper in self.kept.all() {
+            keeper.let_go(self.other(&keeper.place.sale, keeper.place.bucket));
+        }
         self.keepers.close();
         self.keepers.wait().await;
         let ports = self.kept.ports();
@@ -157,62 +274,5 @@ fn tell_deposed(kept: &Kept, candidates: &[Candidate]) {
         if open && deposed {
             keeper.doubt();
         }
-    }
-}
-
-/// Those of `candidates` that `me` should keep: mine by what is written, or a silent keeper's that fall to me.
-fn chosen<'a>(
-    candidates: &'a [Candidate],
-    living: &'a [String],
-    me: &'a str,
-) -> impl Iterator<Item = &'a Candidate> {
-    candidates.iter().filter(move |candidate| match &candidate.keeper {
-        Some(keeper) if keeper == me => true,
-        Some(keeper) if living.contains(keeper) => false,
-        _ => heir(candidate, living) == Some(me),
-    })
-}
-
-/// The living process to which a bucket falls: the highest hash of both names.
-fn heir<'a>(candidate: &Candidate, living: &'a [String]) -> Option<&'a str> {
-    let weight = |process: &&String| {
-        let text = format!("{}/{}/{process}", candidate.sale_id, candidate.bucket.bucket);
-        let mut hash = [0; 16];
-        hash.copy_from_slice(&digest(&SHA256, text.as_bytes()).as_ref()[..16]);
-        hash
-    };
-    living.iter().max_by_key(weight).map(String::as_str)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ledger::BucketRef;
-
-    fn candidate(bucket: i32, keeper: Option<&str>) -> Candidate {
-        Candidate {
-            bucket: BucketRef { org: 1, sale: 1, bucket },
-            sale_id: "s01".into(),
-            epoch: 1,
-            keeper: keeper.map(Into::into),
-        }
-    }
-
-    #[test]
-    fn every_bucket_of_a_silent_keeper_falls_to_exactly_one_of_the_living() {
-        let living = ["p1".to_owned(), "p2".to_owned(), "p3".to_owned()];
-        let candidates: Vec<_> =
-            (0..300).map(|bucket| candidate(bucket, (bucket % 2 == 0).then_some("dead"))).collect();
-        let counts = living.clone().map(|me| chosen(&candidates, &living, &me).count());
-        assert_eq!(counts.iter().sum::<usize>(), 300);
-        assert!(counts.iter().all(|&count| count > 60), "{counts:?}");
-    }
-
-    #[test]
-    fn a_living_keeper_keeps_and_a_restarted_one_comes_back() {
-        let living = ["p1".to_owned(), "p2".to_owned()];
-        let candidates = [candidate(0, Some("p1"))];
-        assert_eq!(chosen(&candidates, &living, "p1").count(), 1);
-        assert_eq!(chosen(&candidates, &living, "p2").count(), 0);
     }
 }

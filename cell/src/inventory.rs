@@ -13,5 +13,5 @@ mod settings;
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;
-pub use load::{Before, LoadPlan, forget, load, remove};
+pub use load::{Before, LineHint, LoadPlan, close, fill, forget, load, open, remove};
 pub use settings::ServerInfo;

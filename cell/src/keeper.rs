@@ -3,22 +3,28 @@
 //! A call passes through here: [`Keeper::take`] puts it into the queue of its stage, and the stages (`admission`,
 //! [`hold`], [`settle`], [`lookup`]) work their queues off in batches, one under way a stage. What the stages share is
 //! the [`book`]: what this keeper has committed and therefore knows. [`mod@reign`] takes the bucket over, runs the stages,
-//! and takes it over again when either store says that something else is true.
+//! takes it over again when either store says that something else is true, and in the end hands it over. What follows
+//! from what a store says is decided in [`protocol`], purely.
 //!
 //! Promises: nothing is answered that is not committed; a keeper that was deposed writes nothing any more (INV-8).
 
 mod book;
+mod elsewhere;
+mod handover;
 mod hold;
 mod kept;
 mod lookup;
+pub(crate) mod protocol;
 mod reign;
 mod settle;
 mod sweep;
 mod take;
+mod taking;
 mod terms;
 mod tick;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};
+pub(crate) use elsewhere::Elsewhere;
 pub(crate) use kept::{ClassPorts, Kept, Ports};
 pub(crate) use lookup::look_up;
 pub(crate) use reign::{End, Reign, reign};
@@ -94,6 +100,9 @@ pub(crate) struct Keeper {
     lookups: mpsc::Sender<LookupAsked>,
     book: Mutex<Book>,
     doubted: Notify,
+    let_go: handover::LetGo,
+    /// What stood in the way of taking the bucket over when that was last complained of.
+    complained: Mutex<Option<&'static str>>,
 }
 
 /// The other ends of a keeper's queues.
@@ -114,7 +123,19 @@ impl Keeper {
         let (lookups, lookups_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let book = Mutex::new(Book::closed(terms));
         let doubted = Notify::new();
-        let keeper = Keeper { place, ports, joins, holds, moves, lookups, book, doubted };
+        let (let_go, complained) = (handover::LetGo::default(), Mutex::default());
+        let keeper = Keeper {
+            place,
+            ports,
+            joins,
+            holds,
+            moves,
+            lookups,
+            book,
+            doubted,
+            let_go,
+            complained,
+        };
         let queues =
             Queues { joins: joins_out, holds: holds_out, moves: moves_out, lookups: lookups_out };
         (Arc::new(keeper), queues)

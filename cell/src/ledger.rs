@@ -6,6 +6,7 @@
 //! between calls.
 
 mod entry;
+mod handover;
 mod hold;
 mod lookup;
 mod of_org;
@@ -17,6 +18,7 @@ mod stock;
 mod takeover;
 
 pub use entry::Entries;
+pub use handover::{HeirCalls, hand_over, keeper_of};
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
@@ -26,8 +28,8 @@ pub use settings::{Power, Settings};
 pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
-    Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, epoch_under,
-    leave, load, rest, resting, set_gate, take_over,
+    Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, leave, load,
+    rest, resting, set_gate, take_over,
 };
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

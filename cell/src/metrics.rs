@@ -29,7 +29,13 @@ pub(crate) struct CellMetrics {
     settle_batch: Histogram,
     hold_batch_s: Histogram,
     take_over_s: Histogram,
+    handed_over: Counter,
+    elsewhere: Counter,
+    take_overs_failed: Vec<(&'static str, Counter)>,
 }
+
+/// What can stand in the way of a take-over: a store, counts that do not add up, or a mistake of ours.
+const IN_THE_WAY: [&str; 4] = ["redis", "postgres", "counts", "defect"];
 
 impl CellMetrics {
     /// Counters that are exported with `metrics`.
@@ -48,6 +54,11 @@ impl CellMetrics {
             metrics,
             "floodgate_invariant_broken_total",
             "Times that a promise was seen broken; anything above 0 is an emergency",
+        );
+        let failed = Counters::new(
+            metrics,
+            "floodgate_cell_take_overs_failed_total",
+            "Tries to take a bucket over that failed, by what stood in the way",
         );
         let batch = |name, help| Histogram::new(metrics, name, help, SIZE_BOUNDS, &[]);
         let seconds = |name, help| Histogram::new(metrics, name, help, LATENCY_BOUNDS_S, &[]);
@@ -96,6 +107,19 @@ impl CellMetrics {
                 "floodgate_cell_take_over_seconds",
                 "Time in which a bucket had no sure keeper",
             ),
+            handed_over: Counter::new(
+                metrics,
+                "floodgate_cell_handed_over_total",
+                "Buckets that were handed over in good order",
+                &[],
+            ),
+            elsewhere: Counter::new(
+                metrics,
+                "floodgate_cell_elsewhere_total",
+                "Calls that were told which other process keeps their bucket",
+                &[],
+            ),
+            take_overs_failed: IN_THE_WAY.map(|why| (why, failed.with(&[("why", why)]))).into(),
         }
     }
 
@@ -128,6 +152,20 @@ impl CellMetrics {
 
     pub(crate) fn took_over(&self, took: Duration) {
         self.take_over_s.observe(took);
+    }
+
+    pub(crate) fn handed_over(&self) {
+        self.handed_over.add(1);
+    }
+
+    pub(crate) fn elsewhere(&self, calls: usize) {
+        self.elsewhere.add(calls as u64);
+    }
+
+    pub(crate) fn take_over_failed(&self, why: &'static str) {
+        if let Some((_, counter)) = self.take_overs_failed.iter().find(|(known, _)| *known == why) {
+            counter.add(1);
+        }
     }
 
     pub(crate) fn admitted(&self, tickets: u64) {

@@ -5,7 +5,7 @@ use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
 use crate::fitness::FitnessGauges;
 use crate::inventory::Inventory;
-use crate::keeper::{ClassPorts, Kept, Ports};
+use crate::keeper::{ClassPorts, Elsewhere, Kept, Ports};
 use crate::ledger;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
@@ -17,7 +17,7 @@ use crate::time::CellTime;
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
-use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX};
+use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX, TAKE_OVERS_AT_ONCE_MAX};
 use proto::wire::cell::ProcessRecord;
 use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
@@ -27,6 +27,7 @@ use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
@@ -54,6 +55,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         provider: Provider::new(&config.provider)?,
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
+        elsewhere: Elsewhere::default(),
         reports: Reports::default(),
         archive: Arc::new(Archive::new()),
         metrics: CellMetrics::new(&metrics),
@@ -81,16 +83,23 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     let end = drain.token();
     let replaced = CancellationToken::new();
-    drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
+    // Calls are taken until the last bucket is handed over, so that nobody is left without a word.
+    let left = CancellationToken::new();
+    let (leaving, claims) =
+        (left.clone().drop_guard(), claim(kept.clone(), sales, end.clone(), replaced.clone()));
+    drain.spawn("claim", async move {
+        claims.await;
+        drop(leaving);
+    });
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
-    let (telling, told_until) = (ports.clone(), end.clone());
+    let (telling, told_until) = (ports.clone(), left.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
     drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
     stand_in_etcd(&config, address, &drain);
 
-    let link = LinkServiceServer::new(Link::new(kept, end))
+    let link = LinkServiceServer::new(Link::new(kept, left))
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &[SERVICE_NAME], &drain)?;
@@ -132,5 +141,6 @@ fn class(config: &Config, name: &str, gauges: &FitnessGauges) -> Result<ClassPor
         pool: ledger::open(config.postgres.expose(), name)?,
         inventory: Inventory::new(config.redis.expose())?.charted(gauges.clone()),
         payments: Pool::new(),
+        take_overs: Semaphore::new(TAKE_OVERS_AT_ONCE_MAX),
     })
 }

@@ -47,6 +47,19 @@ pub const ARCHIVE_BUCKETS_MAX: usize = 65_536;
 pub const BATCH_TRIES_MAX: u32 = 3;
 /// Units and buyers that one slice of a take-over loads into Redis.
 pub const LOAD_SLICE_ENTRIES: usize = 1_000;
+/// Buckets of one class that one process takes over at the same time: the others' batches need connections too.
+pub const TAKE_OVERS_AT_ONCE_MAX: usize = 3;
+/// The first and the longest pause between two tries to take a bucket over, in milliseconds: it doubles with every try
+/// that has raised the epoch in vain.
+pub const TAKE_OVER_PAUSE_MS: (u64, u64) = (50, 3_200);
+/// Buckets that a process hands over in one round of its claims, three rounds a second.
+pub const HAND_OVERS_A_ROUND_MAX: usize = 8;
+/// For how long a cell's processes must have been the same before buckets are handed over to spread them.
+pub const PROCESSES_STEADY_MS: u64 = 3_000;
+/// How long a bucket with payments under way is kept although it is another's turn.
+pub const HAND_OVER_PATIENCE_MS: u64 = 10_000;
+/// How long a process to which a bucket was handed in vain is not given it again.
+pub const HAND_OVER_AGAIN_MS: u64 = 60_000;
 /// Ranks that a keeper commits at a time before it gives them out.
 pub const RANK_BLOCK: u64 = 512;
 

@@ -37,6 +37,8 @@ const CALLS: [(CallName, &str); 10] = [
 pub(crate) struct RouterMetrics {
     calls: Vec<(Counter, Histogram)>,
     refusals: Vec<(Reason, Counter)>,
+    followed: Counter,
+    not_followed: Counter,
 }
 
 impl RouterMetrics {
@@ -46,6 +48,11 @@ impl RouterMetrics {
             Counters::new(metrics, "floodgate_router_calls_total", "Calls that were answered");
         let refusals =
             Counters::new(metrics, "floodgate_router_refusals_total", "Refusals by reason");
+        let elsewhere = Counters::new(
+            metrics,
+            "floodgate_router_elsewhere_total",
+            "Calls that came to a process that did not keep their bucket and knew who did",
+        );
         let call = |(_, label): &(CallName, &str)| {
             let histogram = Histogram::new(
                 metrics,
@@ -60,7 +67,15 @@ impl RouterMetrics {
         RouterMetrics {
             calls: CALLS.iter().map(call).collect(),
             refusals: Reason::ALL.iter().map(refusal).collect(),
+            followed: elsewhere.with(&[("asked_there", "yes")]),
+            not_followed: elsewhere.with(&[("asked_there", "no")]),
         }
+    }
+
+    /// A process said that another one keeps a call's bucket.
+    pub(crate) fn elsewhere(&self, asked_there: bool) {
+        let counter = if asked_there { &self.followed } else { &self.not_followed };
+        counter.add(1);
     }
 
     /// A call was answered.

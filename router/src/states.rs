@@ -18,6 +18,8 @@ use tokio::sync::watch;
 pub(crate) struct BucketNow {
     pub(crate) state: BucketState,
     pub(crate) keeper: Arc<Process>,
+    /// Under which epoch it is the keeper: not before the state's.
+    epoch: u64,
 }
 
 /// What is known of a sale's buckets.
@@ -42,9 +44,27 @@ impl States {
         let newer =
             buckets.get(&state.bucket).is_none_or(|known| rank(&known.state) < rank(&state));
         if newer {
-            buckets.insert(state.bucket, BucketNow { state, keeper: keeper.clone() });
+            let (bucket, epoch) = (state.bucket, state.epoch);
+            // What a keeper says that was deposed is true of the bucket, and not of who keeps it.
+            let heir = buckets.get(&bucket).filter(|known| known.epoch > epoch);
+            let (keeper, epoch) =
+                heir.map_or((keeper.clone(), epoch), |known| (known.keeper.clone(), known.epoch));
+            buckets.insert(bucket, BucketNow { state, keeper, epoch });
             drop(buckets);
             sale.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// A process says that another one keeps a bucket under `epoch`, which counts until something newer is heard. What the
+    /// bucket's state is, its next keeper will say.
+    pub(crate) fn moved(&self, sale: &str, bucket: u32, epoch: u64, keeper: &Arc<Process>) {
+        let sale = self.sale(sale);
+        let mut buckets = lock(&sale.buckets);
+        if let Some(known) = buckets.get_mut(&bucket)
+            && known.epoch < epoch
+        {
+            known.keeper = keeper.clone();
+            known.epoch = epoch;
         }
     }
 
@@ -130,4 +150,61 @@ pub(crate) fn decided_phase(entry: &SaleEntry, now_ms: u64) -> Phase {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::ProcessEntry;
+
+    fn process(name: &str) -> Arc<Process> {
+        let entry = ProcessEntry {
+            cell: "cell-1".into(),
+            process: name.into(),
+            address: "http://127.0.0.1:1".into(),
+        };
+        Arc::new(Process::new(entry))
+    }
+
+    /// Somebody speaks: who keeps the bucket says its state, another one says who keeps it.
+    enum Word {
+        State { by: usize, epoch: u64, version: u64 },
+        Elsewhere { at: usize, epoch: u64 },
+    }
+
+    #[test]
+    fn the_newest_word_says_who_keeps_a_bucket() {
+        use Word::{Elsewhere, State};
+        let processes = ["p1", "p2", "p3"].map(process);
+        let states = States::default();
+        let rows = [
+            // What is said, and then: keeper, epoch and version of the state.
+            (Elsewhere { at: 1, epoch: 9 }, None),
+            (State { by: 0, epoch: 3, version: 7 }, Some(("p1", 3, 7))),
+            (Elsewhere { at: 1, epoch: 3 }, Some(("p1", 3, 7))),
+            (Elsewhere { at: 1, epoch: 4 }, Some(("p2", 3, 7))),
+            // The old keeper's last word changes what is shown and not where calls go.
+            (State { by: 0, epoch: 3, version: 8 }, Some(("p2", 3, 8))),
+            (State { by: 1, epoch: 5, version: 0 }, Some(("p2", 5, 0))),
+            (Elsewhere { at: 0, epoch: 4 }, Some(("p2", 5, 0))),
+            (State { by: 0, epoch: 3, version: 9 }, Some(("p2", 5, 0))),
+            (Elsewhere { at: 2, epoch: 6 }, Some(("p3", 5, 0))),
+            (State { by: 2, epoch: 7, version: 1 }, Some(("p3", 7, 1))),
+        ];
+        for (number, (word, wanted)) in rows.into_iter().enumerate() {
+            match word {
+                State { by, epoch, version } => {
+                    let sale = "s01".into();
+                    let state = BucketState { sale, epoch, version, ..BucketState::default() };
+                    states.hear(state, &processes[by]);
+                }
+                Elsewhere { at, epoch } => states.moved("s01", 0, epoch, &processes[at]),
+            }
+            let now = states.bucket("s01", 0);
+            let known = now
+                .as_ref()
+                .map(|now| (&*now.keeper.entry.process, now.state.epoch, now.state.version));
+            assert_eq!(known, wanted, "after word {number}");
+        }
+    }
 }

@@ -1,11 +1,12 @@
 //! The stage that gives buyers their places: a batch is deduplicated and numbered by Redis, from ranks that Postgres
 //! has, and answered with tickets.
 
-use crate::inventory::{InventoryError, Joined};
+use crate::inventory::Joined;
+use crate::keeper::protocol::{self, Next};
 use crate::keeper::{End, JoinAsked, Keeper, Reign};
 use crate::ledger::{self, GateRow};
 use proto::fault::{Fault, Reason};
-use proto::limits::{BATCH_CALLS_MAX, BATCH_TRIES_MAX, RANK_BLOCK};
+use proto::limits::{BATCH_CALLS_MAX, RANK_BLOCK};
 use proto::ticket::Ticket;
 use proto::wire::cell::{Place, answer::Kind};
 use std::sync::Arc;
@@ -70,31 +71,32 @@ impl Stage<'_> {
         }
         let buyers: Vec<_> = batch.iter().map(|asked| asked.buyer).collect();
         let (tail, cap) = {
-            let book = self.keeper.book();
+            let mut book = self.keeper.book();
+            book.ask_ranks(buyers.len());
             (book.gate.tail(), book.terms.record.cap)
         };
         let inventory = self.keeper.ports.inventory(self.keeper);
         let number = (self.reign.epoch, self.batch + 1);
-        for _ in 0..BATCH_TRIES_MAX {
-            let keys = &self.reign.keys;
-            match inventory
-                .join(&self.reign.run, keys, number, (tail, self.ranks, cap), &buyers)
-                .await
-            {
+        let (run, keys) = (&self.reign.run, &self.reign.keys);
+        let mut tries = 1;
+        loop {
+            let said = inventory.join(run, keys, number, (tail, self.ranks, cap), &buyers).await;
+            match said {
                 Ok(joined) => {
                     self.batch += 1;
+                    let end = joined.iter().filter_map(Joined::rank).max().map_or(0, |max| max + 1);
+                    self.keeper.book().give_ranks(end);
                     return Ok(joined);
                 }
-                Err(InventoryError::Unknown(why)) => {
-                    tracing::warn!(why, "a join's outcome is unknown")
-                }
-                Err(InventoryError::Forgotten(why) | InventoryError::Stale(why)) => {
-                    tracing::warn!(why, "redis contradicts");
-                    return Err(End::Doubt);
+                Err(error) => {
+                    tracing::warn!(%error, tries, "a batch of joins has no answer");
+                    match protocol::after(protocol::said_by_redis(&error), tries) {
+                        Next::Repeat => tries += 1,
+                        Next::Refused | Next::Doubt => return Err(End::Doubt),
+                    }
                 }
             }
         }
-        Err(End::Doubt)
     }
 
     async fn commit_block(&mut self) -> Result<(), End> {
@@ -114,10 +116,6 @@ impl Stage<'_> {
     }
 
     fn answer(&self, asked: JoinAsked, rank: u64) {
-        {
-            let mut book = self.keeper.book();
-            book.joined = book.joined.max(rank + 1);
-        }
         let Some(key) = self.keeper.ports.tickets.load().first().cloned() else {
             asked.reply.refuse(&Fault::later(Reason::BucketMoving, 1_000));
             return;

@@ -82,6 +82,16 @@ pub enum Joined {
     OverCap,
 }
 
+impl Joined {
+    /// The rank, if there is one.
+    pub fn rank(&self) -> Option<u64> {
+        match self {
+            Joined::Rank(rank) => Some(*rank),
+            Joined::NoRank | Joined::OverCap => None,
+        }
+    }
+}
+
 impl Inventory {
     /// Tries a batch of holds, in their order.
     ///

@@ -9,6 +9,7 @@ const JOINER_HASHES: u16 = 4_096;
 /// The keys of one bucket under one epoch.
 #[derive(Clone, Debug)]
 pub struct BucketKeys {
+    tag: String,
     /// The record.
     pub rec: String,
     /// Who has which unit.
@@ -23,7 +24,15 @@ pub struct BucketKeys {
 impl BucketKeys {
     /// The keys of a bucket.
     pub fn new(org: &str, sale: &str, bucket: i32, epoch: i64) -> BucketKeys {
-        let tag = format!("fg:{{{org}:{sale}:{bucket}}}");
+        BucketKeys::tagged(format!("fg:{{{org}:{sale}:{bucket}}}"), epoch)
+    }
+
+    /// The keys of the same bucket under another epoch.
+    pub(super) fn under(&self, epoch: i64) -> BucketKeys {
+        BucketKeys::tagged(self.tag.clone(), epoch)
+    }
+
+    fn tagged(tag: String, epoch: i64) -> BucketKeys {
         let of_epoch = format!("{tag}:e{epoch}");
         BucketKeys {
             rec: format!("{tag}:rec"),
@@ -31,6 +40,7 @@ impl BucketKeys {
             free: format!("{of_epoch}:f"),
             buyers: format!("{of_epoch}:b"),
             joiners: format!("{tag}:j:"),
+            tag,
         }
     }
 

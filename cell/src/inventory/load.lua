@@ -2,20 +2,43 @@
 
 -- load_begin: closes the bucket to everybody and names the new epoch.
 -- KEYS  1 rec
--- ARGV  1 epoch, 2 granted, 3 next (local index of the first unit never granted), 4 rank (the first not given out, for
---       all that the keeper knows), 5 hold batch, 6 settle batch, 7 join batch
--- Returns the epoch that stood there and its first rank not given out, which then holds; 0 and -1 when none did.
--- Refuses an older epoch than that.
+-- ARGV  1 epoch, 2 granted, 3 next (local index of the first unit never granted), 4 rank (the first not given out, where
+--       the record is not to be believed), 5 hold batch, 6 settle batch, 7 join batch, 8 this server's run, 9 the newest
+--       epoch that may have been served under, 10 rank below which all were given out, for all that the keeper knows
+-- Returns the oldest epoch of which keys may be left, 0 for none; and the first rank not given out, which then holds, or -1
+-- when the record is not to be believed: it is so only if it was written in this very run of the server, and under that
+-- epoch or a later one. An older copy that was put in place knows less than was given out.
+-- Refuses an older epoch than the one that stands there.
 redis.register_function('fg_load_begin', function(keys, args)
-  local values = redis.call('HMGET', keys[1], 'epoch', 'rank')
+  local values = redis.call('HMGET', keys[1], 'epoch', 'rank', 'run', 'oldest')
   local before = tonumber(values[1] or '0')
   if before > tonumber(args[1]) then
     return redis.error_reply('STALE the epoch is ' .. before)
   end
+  local oldest = tonumber(values[4] or '0')
+  if oldest == 0 and before ~= tonumber(args[1]) then
+    oldest = before
+  end
+  local rank, known = tonumber(args[4]), -1
+  if values[2] and values[3] == args[8] and before >= tonumber(args[9]) then
+    known = math.max(tonumber(values[2]), tonumber(args[10]))
+    rank = known
+  end
   redis.call('DEL', keys[1])
-  redis.call('HSET', keys[1], 'epoch', args[1], 'open', 0, 'granted', args[2], 'next', args[3], 'rank', values[2] or args[4],
-    'hold_batch', args[5], 'settle_batch', args[6], 'join_batch', args[7])
-  return {before, tonumber(values[2] or '-1')}
+  redis.call('HSET', keys[1], 'epoch', args[1], 'open', 0, 'granted', args[2], 'next', args[3], 'rank', rank,
+    'hold_batch', args[5], 'settle_batch', args[6], 'join_batch', args[7], 'run', args[8], 'oldest', oldest)
+  return {oldest, known}
+end)
+
+-- load_tidy: nothing is left of older epochs.
+-- KEYS  1 rec
+-- ARGV  1 epoch
+-- Returns OK, also when the record is another epoch's, who then names what is left.
+redis.register_function('fg_load_tidy', function(keys, args)
+  if redis.call('HGET', keys[1], 'epoch') == args[1] then
+    redis.call('HSET', keys[1], 'oldest', 0)
+  end
+  return redis.status_reply('OK')
 end)
 
 -- Whether the record is closed and of this epoch, as every slice needs it.

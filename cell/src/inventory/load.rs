@@ -86,13 +86,90 @@ impl LoadPlan {
 /// What stood in Redis before a load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Before {
-    /// The epoch whose keys are of no more use, 0 when there is none.
-    pub epoch: i64,
-    /// The first rank not given out, if that was known there.
+    /// The oldest epoch of which keys may be left, 0 when there is none.
+    pub oldest: i64,
+    /// The first rank not given out, if what stood there is to be believed.
     pub given: Option<u64>,
 }
 
-/// Loads a bucket into the server's run `run`. Returns what stood there before.
+/// What a keeper knows of the line before it asks Redis.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LineHint {
+    /// The newest epoch under which anybody may have given out ranks.
+    pub served: i64,
+    /// Ranks below this one were given out.
+    pub answered: u64,
+}
+
+/// Closes the bucket in the server's run `run` to everybody, under the new epoch. Returns what stood there before.
+///
+/// # Errors
+/// [`InventoryError`]; doing it again under the same epoch is safe until it is open.
+pub async fn close(
+    inventory: &Inventory,
+    run: &str,
+    (keys, epoch): (&BucketKeys, i64),
+    plan: &LoadPlan,
+    hint: LineHint,
+) -> Result<Before, InventoryError> {
+    let mut begin = function("fg_load_begin", &[&keys.rec]);
+    begin.arg(epoch).arg(plan.granted).arg(plan.next).arg(plan.ranks);
+    // Batches to Redis are counted from 1 under each epoch.
+    begin.arg(0).arg(0).arg(0);
+    begin.arg(run).arg(hint.served).arg(hint.answered);
+    match inventory.call(run, &begin).await? {
+        Value::Array(before) => match before[..] {
+            [Value::Int(oldest), Value::Int(rank)] => {
+                Ok(Before { oldest, given: u64::try_from(rank).ok() })
+            }
+            _ => Err(odd()),
+        },
+        _ => Err(odd()),
+    }
+}
+
+fn odd() -> InventoryError {
+    InventoryError::Unknown("load_begin answered in an unknown shape".into())
+}
+
+/// Writes down what was read of a closed bucket, in slices.
+///
+/// # Errors
+/// [`InventoryError`]; doing it again under the same epoch is safe until it is open.
+pub async fn fill(
+    inventory: &Inventory,
+    run: &str,
+    (keys, epoch): (&BucketKeys, i64),
+    plan: &LoadPlan,
+) -> Result<(), InventoryError> {
+    // A take-over that broke off may have left a part of this epoch's keys.
+    unlink(inventory, run, &keys.of_epoch()).await?;
+    let buyers: Vec<_> = plan.buyers.iter().collect();
+    for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
+        inventory.call(run, &buyers_slice(keys, epoch, some)).await?;
+    }
+    for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
+        inventory
+            .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Opens a bucket whose every slice is there.
+///
+/// # Errors
+/// [`InventoryError`]; doing it again under the same epoch is not safe once somebody has been served.
+pub async fn open(
+    inventory: &Inventory,
+    run: &str,
+    (keys, epoch): (&BucketKeys, i64),
+) -> Result<(), InventoryError> {
+    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
+    Ok(())
+}
+
+/// Closes, fills and opens a bucket. Returns what stood there before.
 ///
 /// # Errors
 /// [`InventoryError`]; loading again under the same epoch is safe until it is open.
@@ -103,45 +180,30 @@ pub async fn load(
     loaded: &Loaded,
     plan: &LoadPlan,
 ) -> Result<Before, InventoryError> {
-    let epoch = loaded.epoch;
-    let mut begin = function("fg_load_begin", &[&keys.rec]);
-    begin.arg(epoch).arg(plan.granted).arg(plan.next).arg(plan.ranks);
-    // Batches to Redis are counted from 1 under each epoch.
-    begin.arg(0).arg(0).arg(0);
-    let Value::Array(before) = inventory.call(run, &begin).await? else {
-        return Err(InventoryError::Unknown("load_begin answered in an unknown shape".into()));
-    };
-    // A take-over that broke off may have left a part of this epoch's keys.
-    forget(inventory, run, keys).await?;
-    let buyers: Vec<_> = plan.buyers.iter().collect();
-    for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
-        inventory.call(run, &buyers_slice(keys, epoch, some)).await?;
-    }
-    for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
-        inventory
-            .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
-            .await?;
-    }
-    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
-    Ok(match before[..] {
-        [Value::Int(before), Value::Int(rank)] => Before {
-            epoch: if before == epoch { 0 } else { before },
-            given: u64::try_from(rank).ok(),
-        },
-        _ => Before { epoch: 0, given: None },
-    })
+    let of = (keys, loaded.epoch);
+    let before = close(inventory, run, of, plan, LineHint::default()).await?;
+    fill(inventory, run, of, plan).await?;
+    open(inventory, run, of).await?;
+    Ok(before)
 }
 
-/// Removes what an earlier epoch left behind, in slices.
+/// Removes what the epochs from `oldest` up to that of `keys` have left behind, in slices, and notes that it is gone.
 ///
 /// # Errors
-/// [`InventoryError`]; what stays only takes room.
+/// [`InventoryError`]; what stays takes room only, and the record goes on naming it.
 pub async fn forget(
     inventory: &Inventory,
     run: &str,
-    keys: &BucketKeys,
+    (keys, epoch): (&BucketKeys, i64),
+    oldest: i64,
 ) -> Result<(), InventoryError> {
-    unlink(inventory, run, &keys.of_epoch()).await
+    let epochs: Vec<i64> = (oldest..epoch).collect();
+    for some in epochs.chunks(LOAD_SLICE_ENTRIES / 4) {
+        let old: Vec<String> = some.iter().flat_map(|old| keys.under(*old).of_epoch()).collect();
+        unlink(inventory, run, &old).await?;
+    }
+    inventory.call(run, function("fg_load_tidy", &[&keys.rec]).arg(epoch)).await?;
+    Ok(())
 }
 
 /// Removes everything of a bucket that is at rest.
@@ -153,7 +215,7 @@ pub async fn remove(
     run: &str,
     keys: &BucketKeys,
 ) -> Result<(), InventoryError> {
-    forget(inventory, run, keys).await?;
+    unlink(inventory, run, &keys.of_epoch()).await?;
     unlink(inventory, run, &keys.of_bucket()).await
 }
 

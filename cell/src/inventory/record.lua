@@ -1,13 +1,17 @@
 -- The record of a bucket, which every function looks at first.
 --
 -- Keys of a bucket, all under the tag {org:sale:bucket}, with the epoch e in what a take-over loads anew:
---   fg:{tag}:rec       hash: epoch, open, granted, next, rank, and each stage's last batch and answer
+--   fg:{tag}:rec       hash: epoch, open, granted, next, rank, each stage's last batch and answer, the server's run in
+--                      which it was written, and the oldest epoch of which keys may be left (0: of none but its own)
 --   fg:{tag}:e<e>:u    16 bytes a unit, at its local index: the order that has it, zeros when it is free
 --   fg:{tag}:e<e>:f    list of local indices that were returned and are free; those from `next` on were never granted
 --   fg:{tag}:e<e>:b    hash: buyer -> order (16 bytes, zeros when none is live), live units, paid units (a byte each),
 --                      spent (8 bytes, big-endian): the buyer's tickets of ranks below it are spent. A buyer's ranks rise,
 --                      so that one number says it of all of them.
---   fg:{tag}:j:n       hash: first 10 bytes of a buyer -> rank of their ticket
+--   fg:{tag}:j:n       hash: first 10 bytes of a buyer -> rank of their ticket. It outlives epochs, and only spares a buyer
+--                      a second place: where it is gone or older, a buyer who joins again gets a later rank besides the
+--                      first, and both are theirs. Of all their tickets one serves at a time, for they have one live
+--                      order, what they have spent only rises, and Postgres takes a ticket once (INV-7).
 --
 -- A function answers an error whose first word says what to do:
 --   MISSING   no record, or not open: Redis has forgotten the bucket; take it over

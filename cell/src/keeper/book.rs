@@ -2,14 +2,15 @@
 //! keeper's commits change it, so it is never ahead of the ledger.
 
 use super::SaleTerms;
+use super::protocol::Memory;
 use crate::admission::{Gate, Step};
 use crate::ledger::{Loaded, Share};
 use proto::fault::Fault;
 use proto::id::{BuyerKey, OrderId};
-use proto::limits::RANK_BLOCK;
 use proto::wire::cell::{BucketState, Order};
 use proto::wire::storefront::order::State;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ops::Range;
 use tokio::sync::watch;
 
 /// How an attempt to pay ended: the order's state then, or why it was refused.
@@ -45,6 +46,8 @@ pub(crate) struct Book {
     pub(crate) gate: Gate,
     /// Ranks given out.
     pub(crate) joined: u64,
+    /// No rank from here on was given out: more may have been asked for than was heard of.
+    asked: u64,
     pub(crate) granted: u32,
     pub(crate) paid: u32,
     live: u32,
@@ -66,6 +69,7 @@ impl Book {
             epoch: 0,
             gate: Gate::default(),
             joined: 0,
+            asked: 0,
             granted: 0,
             paid: 0,
             live: 0,
@@ -78,8 +82,8 @@ impl Book {
         }
     }
 
-    /// Begins anew with what was loaded; `first_ms` is when the sale opens.
-    pub(crate) fn load(&mut self, loaded: &Loaded) {
+    /// Begins anew with what was loaded; for the ranks `ghosts` nobody waits.
+    pub(crate) fn load(&mut self, loaded: &Loaded, ghosts: Range<u64>) {
         let start_us = self.terms.record.start_ms.cast_signed() * 1_000;
         let step = Step {
             tail: loaded.tail,
@@ -87,11 +91,6 @@ impl Book {
             used_us: loaded.gate_us.max(start_us),
         };
         let joined = loaded.given.unwrap_or(loaded.ranks);
-        // Where nobody knows which ranks of the last block were given out, none is waited for.
-        let ghosts = match loaded.given {
-            Some(given) => given..given,
-            None => joined.saturating_sub(RANK_BLOCK).max(loaded.cursor)..joined,
-        };
         let spent: Vec<u64> = loaded.spent.iter().map(|ticket| ticket.rank).collect();
         self.gate = if self.terms.is_standard() {
             Gate::always_open(step)
@@ -99,7 +98,7 @@ impl Book {
             Gate::new(step, &spent, ghosts)
         };
         self.epoch = loaded.epoch;
-        self.joined = joined;
+        (self.joined, self.asked) = (joined, joined);
         self.granted = loaded.granted;
         self.shares.clone_from(&loaded.shares);
         (self.live, self.paid) = (0, 0);
@@ -126,6 +125,28 @@ impl Book {
             self.hold(holder.order, live);
         }
         self.open = true;
+    }
+
+    /// A batch of joins is asked for ranks: nobody knows how many it takes until it is answered.
+    pub(crate) fn ask_ranks(&mut self, joiners: usize) {
+        self.asked = self.joined + joiners as u64;
+    }
+
+    /// Ranks below `end` were given out, as Redis has answered.
+    pub(crate) fn give_ranks(&mut self, end: u64) {
+        self.joined = self.joined.max(end);
+        self.asked = self.joined;
+    }
+
+    /// What is remembered of the line. None before the first take-over.
+    pub(super) fn memory(&self) -> Option<Memory> {
+        let (epoch, answered) = (self.epoch, self.joined);
+        (epoch > 0).then_some(Memory { epoch, answered, asked: self.asked.max(answered) })
+    }
+
+    /// Whether somebody here is about to pay, or waits for a payment's outcome.
+    pub(super) fn is_paying(&self) -> bool {
+        self.orders.values().any(|live| live.attempt.is_some())
     }
 
     /// Units that no order has.

@@ -1,13 +1,14 @@
 //! The stage that holds units: a batch is granted by Redis, committed by Postgres, and then answered.
 
+use super::protocol::{self, AfterRefusal, Next, Refusal};
 use super::reign::End;
 use super::{HoldAsked, Keeper, Live, MoveAsked, Reign, Why};
-use crate::inventory::{Grant, HoldTry, InventoryError, Settled, What};
+use crate::inventory::{Grant, HoldTry, Settled, What};
 use crate::ledger::{Hold, HoldBatch, LedgerError};
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::invariant::Invariant;
-use proto::limits::{BATCH_CALLS_MAX, BATCH_TRIES_MAX};
+use proto::limits::BATCH_CALLS_MAX;
 use proto::rank::{Standing, standing};
 use proto::wire::cell::answer::Kind;
 use proto::wire::storefront::order::State;
@@ -143,22 +144,22 @@ impl Stage<'_> {
         let inventory = self.keeper.ports.inventory(self.keeper);
         let cap = self.keeper.book().terms.record.cap;
         let batch = (self.reign.epoch, self.granted + 1);
-        for _ in 0..BATCH_TRIES_MAX {
+        let mut times = 1;
+        loop {
             match inventory.hold(&self.reign.run, &self.reign.keys, batch, cap, &tries).await {
                 Ok(grants) => {
                     self.granted += 1;
                     return Ok(grants);
                 }
-                Err(InventoryError::Unknown(why)) => {
-                    tracing::warn!(why, "a grant's outcome is unknown")
-                }
-                Err(InventoryError::Forgotten(why) | InventoryError::Stale(why)) => {
-                    tracing::warn!(why, "redis contradicts");
-                    return Err(End::Doubt);
+                Err(error) => {
+                    tracing::warn!(%error, times, "a batch of grants has no answer");
+                    match protocol::after(protocol::said_by_redis(&error), times) {
+                        Next::Repeat => times += 1,
+                        Next::Refused | Next::Doubt => return Err(End::Doubt),
+                    }
                 }
             }
         }
-        Err(End::Doubt)
     }
 
     fn granted(&self, asked: HoldAsked, paid: u8, indices: Vec<u32>) -> Result<Granted, End> {
@@ -193,7 +194,10 @@ impl Stage<'_> {
                 self.done(granted, at_us);
                 Ok(())
             }
-            Err(LedgerError::Taken(_)) if granted.len() > 1 => {
+            Err(error)
+                if protocol::hold_refused(Refusal::of(&error), granted.len())
+                    == AfterRefusal::OneByOne =>
+            {
                 for one in granted {
                     let one = vec![one];
                     match self.commit(&one).await {
@@ -225,12 +229,14 @@ impl Stage<'_> {
                     self.committed += 1;
                     return Ok(at_us);
                 }
-                Err(LedgerError::Unknown(error)) if tries < BATCH_TRIES_MAX => {
-                    tracing::warn!(%error, "a hold's outcome is unknown");
-                    tries += 1;
-                }
-                Err(error) if tries > 1 => return Err(error.after_unknown()),
-                Err(error) => return Err(error),
+                Err(error) => match protocol::after(protocol::said_by_ledger(&error), tries) {
+                    Next::Repeat => {
+                        tracing::warn!(%error, "a hold's outcome is unknown");
+                        tries += 1;
+                    }
+                    Next::Doubt => return Err(error.after_unknown()),
+                    Next::Refused => return Err(error),
+                },
             }
         }
     }

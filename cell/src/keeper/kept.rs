@@ -1,6 +1,6 @@
 //! What this process keeps: its keepers by bucket, and what they all work with.
 
-use super::Keeper;
+use super::{Elsewhere, Keeper};
 use crate::archive::Archive;
 use crate::inventory::Inventory;
 use crate::link::States;
@@ -15,6 +15,7 @@ use runtime::drain::Drain;
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the sales of one class have to themselves.
@@ -23,6 +24,8 @@ pub(crate) struct ClassPorts {
     pub(crate) pool: PgPool,
     pub(crate) inventory: Inventory,
     pub(crate) payments: Pool,
+    /// Buckets that may be taken over at the same time.
+    pub(crate) take_overs: Semaphore,
 }
 
 /// What keepers work with.
@@ -39,6 +42,8 @@ pub(crate) struct Ports {
     /// The live keys of tickets, the one that signs first.
     pub(crate) tickets: ArcSwap<Vec<TicketKey>>,
     pub(crate) states: States,
+    /// Who keeps what this process does not.
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) reports: Reports,
     pub(crate) archive: Arc<Archive>,
     pub(crate) metrics: CellMetrics,
@@ -60,6 +65,11 @@ impl Ports {
     /// The connection to Redis for a keeper's sale.
     pub(crate) fn inventory(&self, keeper: &Keeper) -> &Inventory {
         &self.of(keeper).inventory
+    }
+
+    /// The turns in which buckets of a keeper's class are taken over.
+    pub(crate) fn take_overs(&self, keeper: &Keeper) -> &Semaphore {
+        &self.of(keeper).take_overs
     }
 
     /// The payment pool for a keeper's sale.

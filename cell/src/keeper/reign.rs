@@ -2,19 +2,21 @@
 //!
 //! Taking over: raise the epoch in Postgres, which waits for commits under way; read what the bucket holds in a new
 //! snapshot; load Redis under the new epoch, opening it last. Whoever kept the bucket before is refused by both from
-//! then on. The reign ends when somebody else has raised the epoch, when the bucket is at rest, or when the process does.
+//! then on. The order of these steps is the [`super::protocol`]'s, and doing them is [`super::taking`]'s. The reign ends
+//! when somebody else has raised the epoch, when the bucket is at rest, or when it is to be handed over.
 
-use super::{Keeper, Queues, hold, lookup, settle, sweep, tick};
+use super::protocol::TakeOver;
+use super::taking::{Failed, Later, take_over};
+use super::{Keeper, Queues, handover, hold, lookup, settle, sweep, tick};
 use crate::admission;
-use crate::inventory::{self, BucketKeys, InventoryError, LoadPlan};
-use crate::ledger::{self, LedgerError};
+use crate::inventory::{self, BucketKeys};
 use proto::limits::RANK_BLOCK;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two attempts to take over.
-const AGAIN: Duration = Duration::from_millis(50);
+/// Between two tries to remove what older epochs have left.
+const TIDY_AGAIN: Duration = Duration::from_secs(1);
 
 /// One epoch of a reign, as its stages need it.
 #[derive(Clone, Debug)]
@@ -41,121 +43,83 @@ pub(crate) enum End {
     Rest,
 }
 
-/// Why a take-over did not succeed.
-enum Failed {
-    /// Somebody else keeps the bucket.
-    Deposed,
-    /// A store does not answer.
-    Later(String),
-}
-
-impl From<LedgerError> for Failed {
-    fn from(error: LedgerError) -> Failed {
-        match error {
-            LedgerError::Stale(_) => Failed::Deposed,
-            error => Failed::Later(error.to_string()),
-        }
-    }
-}
-
-impl From<InventoryError> for Failed {
-    fn from(error: InventoryError) -> Failed {
-        Failed::Later(error.to_string())
-    }
-}
-
-/// Keeps a bucket, beginning at `epoch`, until somebody else does, it is at rest, or `end` is cancelled.
-pub(crate) async fn reign(
-    keeper: Arc<Keeper>,
-    mut queues: Queues,
-    mut epoch: i64,
-    end: CancellationToken,
-) {
+/// Keeps a bucket, beginning at `epoch`, until somebody else does, it is at rest, or the keeper is told to let it go.
+pub(crate) async fn reign(keeper: Arc<Keeper>, mut queues: Queues, epoch: i64) {
+    let end = keeper.letting_go();
+    let mut at = TakeOver::new(epoch);
     let mut in_doubt_since = Instant::now();
+    let mut rests = false;
     while !end.is_cancelled() {
-        let reign = match take_over(&keeper, epoch, &end).await {
-            Ok(reign) => reign,
+        let (reign, oldest) = match take_over(&keeper, &mut at, &end).await {
+            Ok(taken) => taken,
             Err(Failed::Deposed) => break,
-            Err(Failed::Later(why)) => {
-                tracing::warn!(sale = %keeper.place.sale, bucket = keeper.place.number, why, "cannot take over yet");
+            Err(Failed::Later(later)) => {
+                complain(&keeper, &at, &later);
                 refuse_waiting(&mut queues);
-                // The epoch may have been raised before the answer was lost.
-                epoch = raised_epoch(&keeper).await.unwrap_or(epoch);
-                tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = end.cancelled() => break }
+                let pause = tokio::time::sleep(at.pause());
+                tokio::select! { () = pause => continue, () = end.cancelled() => break }
             }
         };
-        epoch = reign.epoch;
         keeper.ports.metrics.took_over(in_doubt_since.elapsed());
-        tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, epoch, took = ?in_doubt_since.elapsed(), "keeps the bucket");
+        tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, epoch = reign.epoch, took = ?in_doubt_since.elapsed(), "keeps the bucket");
+        if oldest > 0 {
+            let tidying = tidy(keeper.clone(), reign.clone(), oldest);
+            keeper.ports.drain.spawn_call("tidy", tidying);
+        }
         drop_moves(&mut queues);
         let ended = stages(&keeper, &mut queues, &reign).await;
         in_doubt_since = Instant::now();
+        at = at.again();
         keeper.book().open = false;
-        if ended == End::Rest {
-            tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, "the bucket is at rest");
-            let place = &keeper.place;
-            keeper.ports.archive.add(&place.sale, place.number, place.bucket);
-            let inventory = keeper.ports.inventory(&keeper);
-            if let Err(error) = inventory::remove(inventory, &reign.run, &reign.keys).await {
-                tracing::warn!(%error, "a bucket at rest still takes room in redis");
-            }
+        rests = ended == End::Rest;
+        if rests {
+            come_to_rest(&keeper, &reign).await;
             break;
         }
     }
     keeper.ports.states.forget(&keeper.place.sale, keeper.place.number);
+    if !rests {
+        handover::leave(&keeper, &mut queues, at.epoch).await;
+    }
 }
 
-async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Result<Reign, Failed> {
-    let (place, ports) = (&keeper.place, &keeper.ports);
-    let (pool, inventory) = (ports.pool(keeper), ports.inventory(keeper));
-    // Redis first: while it is away there is no point in deposing anybody.
-    let run = inventory.run().await?;
-    let epoch = ledger::take_over(pool, place.bucket, epoch, &ports.process).await?;
-    let epoch = epoch.ok_or(Failed::Deposed)?;
-    let record = keeper.book().terms.record.clone();
-    ledger::set_sale(pool, place.bucket, &record).await?;
-    let mut loaded = ledger::load(pool, place.bucket, epoch).await?;
-    // Who kept the bucket until now knows which ranks were given out, unless Redis does.
-    loaded.given = {
-        let book = keeper.book();
-        (book.epoch > 0).then_some(book.joined)
-    };
-    let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch);
-    let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
-    let before = inventory::load(inventory, &run, &keys, &loaded, &plan).await?;
-    loaded.given = before.given.or(loaded.given);
-    if before.epoch > 0 {
-        let old = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, before.epoch);
-        inventory::forget(inventory, &run, &old).await?;
+/// Says why a take-over must be tried again: the first time aloud, for it is tried often.
+fn complain(keeper: &Keeper, at: &TakeOver, later: &Later) {
+    keeper.ports.metrics.take_over_failed(later.kind);
+    let (sale, bucket) = (&keeper.place.sale, keeper.place.number);
+    let mut complained = keeper.complained.lock().unwrap_or_else(PoisonError::into_inner);
+    if complained.replace(later.kind) == Some(later.kind) {
+        tracing::debug!(%sale, bucket, epoch = at.epoch, why = later.why, "still cannot take over");
+    } else {
+        tracing::warn!(%sale, bucket, epoch = at.epoch, why = later.why, "cannot take over yet");
     }
-    let free = {
-        let mut book = keeper.book();
-        book.load(&loaded);
-        book.free()
-    };
-    // INV-2, on both sides: what Postgres counts free is what Redis was given as free.
-    if free != plan.free_units() {
-        ports.metrics.broken(proto::invariant::Invariant::Inv2);
-        return Err(Failed::Later(format!(
-            "{free} units are free by count, {} by unit",
-            plan.free_units()
-        )));
-    }
-    Ok(Reign {
-        epoch,
-        run,
-        keys,
-        stop: end.child_token(),
-        hold_batch: loaded.hold_batch,
-        settle_batch: loaded.settle_batch,
-        ranks: loaded.ranks,
-    })
 }
 
-async fn raised_epoch(keeper: &Keeper) -> Option<i64> {
-    let ports = &keeper.ports;
-    let epoch = ledger::epoch_under(ports.pool(keeper), keeper.place.bucket, &ports.process);
-    epoch.await.ok()?
+async fn come_to_rest(keeper: &Keeper, reign: &Reign) {
+    let place = &keeper.place;
+    tracing::info!(sale = %place.sale, bucket = place.number, "the bucket is at rest");
+    keeper.ports.archive.add(&place.sale, place.number, place.bucket);
+    let inventory = keeper.ports.inventory(keeper);
+    if let Err(error) = inventory::remove(inventory, &reign.run, &reign.keys).await {
+        tracing::warn!(%error, "a bucket at rest still takes room in redis");
+    }
+}
+
+/// Removes what earlier epochs have left in Redis, once the bucket serves again. What stays when this epoch ends first is
+/// named in the record, for the next one.
+async fn tidy(keeper: Arc<Keeper>, reign: Reign, oldest: i64) {
+    loop {
+        let inventory = keeper.ports.inventory(&keeper);
+        let of = (&reign.keys, reign.epoch);
+        match inventory::forget(inventory, &reign.run, of, oldest).await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(%error, oldest, "old epochs still take room in redis"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TIDY_AGAIN) => {}
+            () = reign.stop.cancelled() => return,
+        }
+    }
 }
 
 /// Runs the stages until one of them ends, then lets the others finish their batch.

@@ -1,12 +1,13 @@
 //! The stage that moves orders on: a batch is committed by Postgres, known in the book, and then followed in Redis, so
 //! that a unit is free only after the end of its order is written.
 
+use super::protocol::{self, AfterRefusal, Next, Refusal};
 use super::reign::End;
 use super::{Keeper, Reign};
-use crate::inventory::{InventoryError, Settled, What};
+use crate::inventory::{Settled, What};
 use crate::ledger::{LedgerError, Move, SettleBatch};
 use proto::fault::{Fault, Reason};
-use proto::limits::{BATCH_CALLS_MAX, BATCH_TRIES_MAX};
+use proto::limits::BATCH_CALLS_MAX;
 use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::order::State;
 use std::collections::{HashSet, VecDeque};
@@ -101,7 +102,10 @@ impl Stage<'_> {
             let (moves, replies): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
             match self.commit(&moves).await {
                 Ok(_) => self.note(moves.into_iter().zip(replies), &mut follow, &mut told),
-                Err(LedgerError::Conflict(_)) => {
+                Err(error)
+                    if protocol::move_refused(Refusal::of(&error), moves.len())
+                        != AfterRefusal::Doubt =>
+                {
                     self.one_by_one(moves.into_iter().zip(replies), &mut follow, &mut told).await?;
                 }
                 Err(error) => return Err(doubt(&error)),
@@ -148,12 +152,14 @@ impl Stage<'_> {
                     self.committed += 1;
                     return Ok(at_us);
                 }
-                Err(LedgerError::Unknown(error)) if tries < BATCH_TRIES_MAX => {
-                    tracing::warn!(%error, "a move's outcome is unknown");
-                    tries += 1;
-                }
-                Err(error) if tries > 1 => return Err(error.after_unknown()),
-                Err(error) => return Err(error),
+                Err(error) => match protocol::after(protocol::said_by_ledger(&error), tries) {
+                    Next::Repeat => {
+                        tracing::warn!(%error, "a move's outcome is unknown");
+                        tries += 1;
+                    }
+                    Next::Doubt => return Err(error.after_unknown()),
+                    Next::Refused => return Err(error),
+                },
             }
         }
     }
@@ -215,22 +221,22 @@ impl Stage<'_> {
         }
         let inventory = self.keeper.ports.inventory(self.keeper);
         let batch = (self.reign.epoch, self.followed + 1);
-        for _ in 0..BATCH_TRIES_MAX {
+        let mut tries = 1;
+        loop {
             match inventory.settle(&self.reign.run, &self.reign.keys, batch, settled).await {
                 Ok(_) => {
                     self.followed += 1;
                     return Ok(());
                 }
-                Err(InventoryError::Unknown(why)) => {
-                    tracing::warn!(why, "a return's outcome is unknown")
-                }
-                Err(InventoryError::Forgotten(why) | InventoryError::Stale(why)) => {
-                    tracing::warn!(why, "redis contradicts");
-                    return Err(End::Doubt);
+                Err(error) => {
+                    tracing::warn!(%error, tries, "a batch of returns has no answer");
+                    match protocol::after(protocol::said_by_redis(&error), tries) {
+                        Next::Repeat => tries += 1,
+                        Next::Refused | Next::Doubt => return Err(End::Doubt),
+                    }
                 }
             }
         }
-        Err(End::Doubt)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::of_org::read_of;
 use super::{BucketRef, LedgerError, Share};
+use futures_util::{StreamExt, TryStreamExt};
 use proto::id::{BuyerKey, OrderId};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use std::time::Duration;
@@ -179,28 +180,6 @@ pub async fn candidates(pool: &PgPool, most: usize) -> Result<Vec<Candidate>, Le
         .collect()
 }
 
-/// The bucket's epoch, if `process` keeps it by what is written.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub async fn epoch_under(
-    pool: &PgPool,
-    bucket: BucketRef,
-    process: &str,
-) -> Result<Option<i64>, LedgerError> {
-    let mut reading = read_of(pool, bucket.org).await?;
-    let epoch = sqlx::query_scalar(
-        "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and keeper = $4",
-    )
-    .bind(bucket.org)
-    .bind(bucket.sale)
-    .bind(bucket.bucket)
-    .bind(process);
-    let epoch = epoch.fetch_optional(&mut *reading).await?;
-    reading.commit().await?;
-    Ok(epoch)
-}
-
 /// The buckets that are at rest, by their sales' ids, the newest sales first, at most `most`.
 ///
 /// # Errors
@@ -283,7 +262,9 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
     .bind(bucket.org)
     .bind(bucket.sale)
     .bind(bucket.bucket)
-    .fetch_all(&mut *snapshot)
+    .fetch(&mut *snapshot)
+    .map(|row| holder_of(&row?))
+    .try_collect()
     .await?;
     let spent = sqlx::query(
         r#"select buyer, ticket from "order" where org = $1 and sale = $2 and bucket = $3 and ticket >= $4"#,
@@ -292,7 +273,9 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
     .bind(bucket.sale)
     .bind(bucket.bucket)
     .bind(tail)
-    .fetch_all(&mut *snapshot)
+    .fetch(&mut *snapshot)
+    .map(|row| spent_of(&row?))
+    .try_collect()
     .await?;
     snapshot.commit().await?;
     Ok(Loaded {
@@ -306,8 +289,8 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
         cursor: row.try_get::<i64, _>("cursor")?.cast_unsigned(),
         gate_us: row.try_get("gate_us")?,
         shares: shares.iter().map(share_of).collect::<Result<_, _>>()?,
-        holders: holders.iter().map(holder_of).collect::<Result<_, _>>()?,
-        spent: spent.iter().map(spent_of).collect::<Result<_, _>>()?,
+        holders,
+        spent,
     })
 }
 

@@ -164,7 +164,13 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
                 let ports = kept.ports();
                 let at = (&*call.sale, call.bucket);
                 if let Some(reply) = ports.archive.take(ports, at, buyer, asked, reply) {
-                    reply.refuse(&Fault::later(Reason::BucketMoving, 200));
+                    match ports.elsewhere.find(&call.sale, call.bucket) {
+                        Some(there) => {
+                            kept.metrics().elsewhere(1);
+                            reply.send(answer::Kind::Elsewhere(there));
+                        }
+                        None => reply.refuse(&Fault::later(Reason::BucketMoving, 200)),
+                    }
                 }
             }
         },

@@ -22,6 +22,7 @@ mod refunds;
 mod refusals;
 #[path = "../support/sale.rs"]
 mod sale;
+mod spread;
 mod stock;
 #[path = "../support/storm.rs"]
 mod storm;

@@ -210,7 +210,7 @@ async fn inv_9_a_transaction_stays_with_its_org_and_its_bucket() {
         let refused = ledger::set_gate(&two.stores.pool, mixed(sale), 1, gate).await;
         let Err(LedgerError::Stale(words)) = refused else { panic!("{refused:?}") };
         said.push(words.replace(&sale.to_string(), "N"));
-        assert_eq!(ledger::epoch_under(&two.stores.pool, mixed(sale), KEEPER).await.unwrap(), None);
+        assert_eq!(ledger::keeper_of(&two.stores.pool, mixed(sale)).await.unwrap(), None);
         let orders = [crate::stores::order(2)];
         let found = ledger::find_orders(&two.stores.pool, mixed(sale), &orders).await.unwrap();
         assert!(found.is_empty());
@@ -296,7 +296,7 @@ async fn a_connection_goes_back_to_its_pool_without_an_org() {
     assert!(!ledger::is_refund_written(&pool, ours.bucket, "pi").await.unwrap());
     set("a look into the ledger").await;
     ledger::find_orders(&pool, ours.bucket, &[]).await.unwrap();
-    ledger::epoch_under(&pool, ours.bucket, KEEPER).await.unwrap();
+    ledger::keeper_of(&pool, ours.bucket).await.unwrap();
     ledger::take_over(&pool, ours.bucket, 1, KEEPER).await.unwrap();
     set("a take-over").await;
     // And another org's turn on the same connection is its own.

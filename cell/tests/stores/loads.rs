@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use floodgate_cell::inventory::{Before, Grant, HoldTry, InventoryError, LoadPlan, forget, load};
+use floodgate_cell::inventory::{
+    Before, BucketKeys, Grant, HoldTry, Inventory, InventoryError, LineHint, LoadPlan, close,
+    forget, load,
+};
 use floodgate_cell::ledger::{Holder, Loaded, Share, SpentTicket};
 use proto::wire::storefront::order::State;
 use redis::AsyncCommands;
@@ -88,26 +91,77 @@ async fn epochs_in_redis_only_rise_and_the_one_before_is_named() {
     let run = stores.inventory.run().await.unwrap();
     let begin = async |epoch: i64| {
         let loaded = big(epoch);
-        let keys = floodgate_cell::inventory::BucketKeys::new("acme", "s01", 0, epoch);
+        let keys = BucketKeys::new("acme", "s01", 0, epoch);
         let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(FIRST_UNIT));
-        load(&stores.inventory, &run, &keys, &loaded, &plan).await
+        load(&stores.inventory, &run, &keys, &loaded, &plan).await.map(|before| (before, keys))
     };
     let refused = begin(2).await;
     assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
-    let again = begin(3).await.unwrap();
-    assert_eq!(again, Before { epoch: 0, given: Some(3_000) }, "it leaves nothing behind");
-    assert_eq!(begin(4).await.unwrap(), Before { epoch: 3, given: Some(3_000) });
+    let (again, _) = begin(3).await.unwrap();
+    assert_eq!(again, Before { oldest: 0, given: Some(3_000) }, "it leaves nothing behind");
+    // Whoever does not come to tidy up is told again, and so is everybody after.
+    assert_eq!(begin(4).await.unwrap().0, Before { oldest: 3, given: Some(3_000) });
+    let (before, keys) = begin(5).await.unwrap();
+    assert_eq!(before, Before { oldest: 3, given: Some(3_000) });
     let late = HoldTry { buyer: buyer(9_999), order: order(9_999), rank: 2_999, quantity: 1 };
     let refused = stores.inventory.hold(&run, &old.keys, (3, 1), 2, &[late]).await;
     assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
 
-    let of_epoch_3 = async || {
-        let keys: Vec<String> = stores.redis.clone().keys("*:e3:*").await.unwrap();
+    let left = async |epoch: i64| {
+        let keys: Vec<String> = stores.redis.clone().keys(format!("*:e{epoch}:*")).await.unwrap();
         keys.len()
     };
-    assert!(of_epoch_3().await > 0);
-    forget(&stores.inventory, &run, &old.keys).await.unwrap();
-    assert_eq!(of_epoch_3().await, 0);
+    assert!(left(3).await > 0 && left(4).await > 0);
+    forget(&stores.inventory, &run, (&keys, 5), before.oldest).await.unwrap();
+    assert_eq!((left(3).await, left(4).await), (0, 0));
+    assert!(left(5).await > 0);
+    assert_eq!(begin(5).await.unwrap().0.oldest, 0, "and there is nothing to name any more");
+}
+
+#[tokio::test]
+async fn a_rank_is_believed_only_of_this_run_and_of_the_last_to_serve() {
+    let stores = Stores::start().await;
+    let bucket = stores.bucket("s01", 6_000, 2).await;
+    let at = stores.load_as(&bucket, &big(1)).await;
+    let mut redis = stores.redis.clone();
+    let close = async |epoch: i64, served: i64, answered: u64| {
+        let loaded = big(epoch);
+        let keys = BucketKeys::new("acme", "s01", 0, epoch);
+        let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(FIRST_UNIT));
+        let hint = LineHint { served, answered };
+        close(&stores.inventory, &at.run, (&keys, epoch), &plan, hint).await.unwrap().given
+    };
+    let rank = async || -> u64 { stores.redis.clone().hget(&at.keys.rec, "rank").await.unwrap() };
+    // 40 of the 3,000 ranks that are committed were given out.
+    let _: () = redis.hset(&at.keys.rec, "rank", 40).await.unwrap();
+    assert_eq!((close(2, 1, 0).await, rank().await), (Some(40), 40));
+    // A keeper who remembers more than the record knows better.
+    assert_eq!((close(3, 1, 45).await, rank().await), (Some(45), 45));
+    // Somebody has served under epoch 4, in another Redis.
+    assert_eq!((close(5, 4, 0).await, rank().await), (None, 3_000));
+
+    // A copy of an earlier record is put in place: its rank is of its own time, and so is its run.
+    let _: () = redis.hset(&at.keys.rec, "rank", 20).await.unwrap();
+    let copy: Vec<u8> = redis::cmd("DUMP").arg(&at.keys.rec).query_async(&mut redis).await.unwrap();
+    stores.stack.kill("cell-1/redis").await.unwrap();
+    stores.stack.restart("cell-1/redis").await.unwrap();
+    let url = stores.stack.endpoint("cell-1/redis").unwrap().url;
+    let client = redis::Client::open(url.as_str()).unwrap();
+    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let restore = redis::cmd("RESTORE").arg(&at.keys.rec).arg(0).arg(copy).to_owned();
+    let _: () = restore.query_async(&mut redis).await.unwrap();
+    let inventory = Inventory::new(&url).unwrap();
+    let run = inventory.run().await.unwrap();
+    let (loaded, keys) = (big(6), BucketKeys::new("acme", "s01", 0, 6));
+    let plan = LoadPlan::new(&loaded, |unit| unit.checked_sub(FIRST_UNIT));
+    let hint = LineHint { served: 5, answered: 0 };
+    let before = floodgate_cell::inventory::close(&inventory, &run, (&keys, 6), &plan, hint).await;
+    assert_eq!(before.unwrap(), Before { oldest: 1, given: None });
+    let rank: u64 = redis.hget(&keys.rec, "rank").await.unwrap();
+    assert_eq!(
+        rank, 3_000,
+        "nobody can say what was given out, so it goes on behind the last block"
+    );
 }
 
 #[tokio::test]

@@ -160,6 +160,26 @@ impl CellUnderTest {
         asked: Asked,
     ) -> Result<Answer, No> {
         let Some((_, line, _)) = self.newest(sale) else { return Err(No::Lost) };
+        self.call_over(&line, sale, buyer, asked).await
+    }
+
+    /// Sends one call to a process that need not be the keeper, and says what it answers.
+    pub(crate) async fn call_at(&self, process: &str, sale: &str, asked: Asked) -> Option<Answer> {
+        let line = self.lines.lock().unwrap().get(process).cloned().unwrap();
+        let (sale, buyer) = (sale.into(), vec![1; 16].into());
+        let call =
+            Call { time_left_ms: CALL_MS, sale, buyer, kind: Some(asked), ..Call::default() };
+        line.call(call).await
+    }
+
+    /// Sends one call to a process, and once more to whoever it says keeps the bucket.
+    async fn call_over(
+        &self,
+        line: &Line,
+        sale: &str,
+        buyer: BuyerKey,
+        asked: Asked,
+    ) -> Result<Answer, No> {
         let call = Call {
             time_left_ms: CALL_MS,
             sale: sale.into(),
@@ -169,8 +189,16 @@ impl CellUnderTest {
             ..Call::default()
         };
         let patience = Duration::from_millis(u64::from(CALL_MS) / 2);
-        let answered = tokio::time::timeout(patience, line.call(call)).await;
-        match answered.ok().flatten().ok_or(No::Lost)? {
+        let answered = tokio::time::timeout(patience, line.call(call.clone())).await;
+        let mut answer = answered.ok().flatten().ok_or(No::Lost)?;
+        if let Answer::Elsewhere(there) = &answer {
+            let other = self.lines.lock().unwrap().get(&there.process).cloned();
+            let Some(other) = other else { return Err(No::Refused(Reason::BucketMoving)) };
+            let answered = tokio::time::timeout(patience, other.call(call)).await;
+            answer = answered.ok().flatten().ok_or(No::Lost)?;
+        }
+        match answer {
+            Answer::Elsewhere(_) => Err(No::Refused(Reason::BucketMoving)),
             Answer::Refusal(refusal) => {
                 let reason = Reason::from_number(refusal.reason).expect("a reason of the list");
                 let later = reason.retry() == proto::fault::Retry::Later;

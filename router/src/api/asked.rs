@@ -132,8 +132,8 @@ impl Edge {
         })
     }
 
-    /// The process that keeps the buyer's bucket. Once the sale is over its bucket may be at rest, and any process of the
-    /// cell answers for it.
+    /// The process that keeps the buyer's bucket; when that is not known, or it is away, any process of the cell: it answers
+    /// for buckets that are at rest, and knows who keeps the others.
     fn keeper(&self, asked: &Asked) -> Result<(u32, Arc<Process>), Fault> {
         let known = self.bucket(asked);
         if let Ok((bucket, now)) = &known
@@ -141,14 +141,11 @@ impl Edge {
         {
             return Ok((*bucket, now.keeper.clone()));
         }
-        let over = matches!(
-            decided_phase(&asked.sale, self.clock.now_ms()),
-            Phase::Ended | Phase::Cancelled
-        );
+        let begun = decided_phase(&asked.sale, self.clock.now_ms()) != Phase::Upcoming;
         let any = asked
             .sale
             .bucket(asked.buyer)
-            .filter(|_| over)
+            .filter(|_| begun || known.is_ok())
             .and_then(|bucket| Some((bucket, self.links.any(asked.sale.cell(bucket))?)));
         match any {
             Some(any) => Ok(any),
@@ -178,17 +175,16 @@ impl Edge {
         let (bucket, process) = self.keeper(asked)?;
         let kind = if asked.sale.standard { Kind::Standard } else { kind };
         let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
-        let left = asked.deadline.saturating_duration_since(Instant::now());
         let call = Call {
             id: 0,
-            time_left_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX),
+            time_left_ms: 0,
             traceparent: trace::traceparent_of(&span).unwrap_or_default(),
             sale: asked.sale.id.to_string(),
             bucket,
             buyer: asked.buyer.0.to_vec().into(),
             kind: Some(what),
         };
-        let answer = process.call(kind, call, asked.deadline).await;
+        let answer = self.ask_where_it_is(asked, (kind, process), call).await;
         // One bucket has nothing; whether all of the sale has nothing is known here alone.
         match answer {
             Err(fault)
@@ -200,10 +196,42 @@ impl Edge {
         }
     }
 
+    /// Asks a process, and once more whoever it says keeps the bucket.
+    async fn ask_where_it_is(
+        &self,
+        asked: &Asked,
+        (kind, process): (Kind, Arc<Process>),
+        call: Call,
+    ) -> Result<answer::Kind, Fault> {
+        let again = call.clone();
+        let there = match process.call(kind, in_time(call, asked.deadline), asked.deadline).await? {
+            answer::Kind::Elsewhere(there) => there,
+            answer => return Ok(answer),
+        };
+        let bucket = again.bucket;
+        let found = self.links.process(asked.sale.cell(bucket), &there.process);
+        let other = found.filter(|other| !Arc::ptr_eq(other, &process));
+        self.metrics.elsewhere(other.is_some());
+        let moving = || Fault::later(Reason::BucketMoving, MOVING_MS);
+        let other = other.ok_or_else(moving)?;
+        self.states.moved(asked.sale.id.as_str(), bucket, there.epoch, &other);
+        match other.call(kind, in_time(again, asked.deadline), asked.deadline).await? {
+            // Two who send a call to each other would do so for ever.
+            answer::Kind::Elsewhere(_) => Err(moving()),
+            answer => Ok(answer),
+        }
+    }
+
     /// A process to probe.
     pub(crate) fn process(&self, cell: &str) -> Result<Arc<Process>, Fault> {
         self.links.any(cell).ok_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS))
     }
+}
+
+/// The call with the time that is left of it.
+fn in_time(call: Call, deadline: Instant) -> Call {
+    let left = deadline.saturating_duration_since(Instant::now());
+    Call { time_left_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..call }
 }
 
 /// Request headers and message of a call.

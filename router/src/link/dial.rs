@@ -75,6 +75,15 @@ impl Links {
         };
         processes.values().map(|dialled| &dialled.process).find(fits).cloned()
     }
+
+    /// A process of a cell by its name, if it can be reached.
+    pub(crate) fn process(&self, cell: &str, name: &str) -> Option<Arc<Process>> {
+        let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = |process: &&Arc<Process>| {
+            *process.entry.cell == *cell && *process.entry.process == *name && process.is_up()
+        };
+        processes.values().map(|dialled| &dialled.process).find(fits).cloned()
+    }
 }
 
 async fn keep(process: Arc<Process>, states: Arc<States>, end: CancellationToken) {

@@ -378,9 +378,9 @@ impl Keeper<'_> {
         assert_eq!(loaded.hold_batch, self.bucket.hold_batch);
         assert_eq!(loaded.settle_batch, self.bucket.settle_batch);
         assert_eq!(loaded.ranks, self.model.ranks_end);
-        let before = self.at.clone();
         self.at = self.stores.load_as(&self.bucket, &loaded).await;
-        forget(&self.stores.inventory, &self.at.run, &before.keys).await.unwrap();
+        let now = (&self.at.keys, self.at.epoch);
+        forget(&self.stores.inventory, &self.at.run, now, self.at.epoch - 1).await.unwrap();
         self.model.take_over(wipe);
         (self.holds, self.settles, self.joins) = (0, 0, 0);
         assert_eq!(self.at.free, self.model.free());
