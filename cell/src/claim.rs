@@ -15,7 +15,7 @@ use proto::limits::BUCKETS_KEPT_MAX;
 use ring::digest::{SHA256, digest};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,20 +79,20 @@ impl Claims {
     async fn round(&mut self) -> Result<bool, ledger::LedgerError> {
         let ports = self.kept.ports();
         let pool = &ports.standard.pool;
-        let asked = Instant::now();
         let beat = Beat {
             process: &ports.process,
             incarnation: self.incarnation,
             is_first: !self.has_name,
             fresh: FRESH,
         };
+        let asked = ports.time.ask();
         let life = ledger::beat(pool, beat).await?;
         if life.replaced {
             tracing::error!(process = %ports.process, "another process was started under this name, so this one ends; give each a name of its own");
             return Ok(false);
         }
         self.has_name = true;
-        ports.time.saw(life.now_us, asked, asked.elapsed());
+        ports.time.saw(asked, life.now_us);
         self.sales.accept(pool).await?;
         self.sales.refresh(&self.kept).await;
         let candidates = ledger::candidates(pool, BUCKETS_KEPT_MAX).await?;

@@ -8,6 +8,7 @@
 //! Promises: nothing is answered that is not committed; a keeper that was deposed writes nothing any more (INV-8).
 
 mod book;
+mod due;
 mod hold;
 mod kept;
 mod lookup;
@@ -17,6 +18,7 @@ mod sweep;
 mod take;
 mod terms;
 mod tick;
+mod waits;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};
 pub(crate) use kept::{ClassPorts, Kept, Ports};
@@ -24,8 +26,9 @@ pub(crate) use lookup::look_up;
 pub(crate) use reign::{End, Reign, reign};
 pub(crate) use settle::MoveAsked;
 pub(crate) use terms::SaleTerms;
+pub(crate) use waits::{Need, Stage, Waits};
 
-use crate::ledger::BucketRef;
+use crate::ledger::{self, BucketRef, LedgerError};
 use crate::link::Reply;
 use proto::id::{BuyerKey, OrderId};
 use proto::limits::STAGE_CALLS_WAITING_MAX;
@@ -93,6 +96,7 @@ pub(crate) struct Keeper {
     moves: mpsc::Sender<MoveAsked>,
     lookups: mpsc::Sender<LookupAsked>,
     book: Mutex<Book>,
+    pub(crate) waits: Waits,
     doubted: Notify,
 }
 
@@ -113,8 +117,8 @@ impl Keeper {
         let (moves, moves_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let (lookups, lookups_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let book = Mutex::new(Book::closed(terms));
-        let doubted = Notify::new();
-        let keeper = Keeper { place, ports, joins, holds, moves, lookups, book, doubted };
+        let (waits, doubted) = (Waits::new(), Notify::new());
+        let keeper = Keeper { place, ports, joins, holds, moves, lookups, book, waits, doubted };
         let queues =
             Queues { joins: joins_out, holds: holds_out, moves: moves_out, lookups: lookups_out };
         (Arc::new(keeper), queues)
@@ -136,7 +140,15 @@ impl Keeper {
         book.open && book.epoch == epoch
     }
 
-    /// Postgres' clock in microseconds since 1970; the end of time while nobody has seen it, so that nothing is due.
+    /// Looks at Postgres' clock now: microseconds since 1970.
+    pub(crate) async fn look_at_clock(&self) -> Result<i64, LedgerError> {
+        let asked = self.ports.time.ask();
+        let now_us = ledger::now_us(self.ports.pool(self)).await?;
+        self.ports.time.saw(asked, now_us);
+        Ok(now_us)
+    }
+
+    /// Postgres' clock in microseconds since 1970; none while nobody has seen it, so that nothing is due.
     pub(crate) fn now_us(&self) -> Option<i64> {
         self.ports.time.now_us()
     }

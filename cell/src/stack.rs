@@ -9,7 +9,7 @@ use crate::keeper::{ClassPorts, Kept, Ports};
 use crate::ledger;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
-use crate::payment::{Pool, Provider, reconcile};
+use crate::payment::{Provider, reconcile};
 use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
@@ -48,7 +48,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
-        time: CellTime::new(),
+        time: CellTime::new(clock.clone(), &metrics),
         flash,
         standard,
         provider: Provider::new(&config.provider)?,
@@ -128,9 +128,7 @@ fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
 }
 
 fn class(config: &Config, name: &str, gauges: &FitnessGauges) -> Result<ClassPorts, PlaneError> {
-    Ok(ClassPorts {
-        pool: ledger::open(config.postgres.expose(), name)?,
-        inventory: Inventory::new(config.redis.expose())?.charted(gauges.clone()),
-        payments: Pool::new(),
-    })
+    let pool = ledger::open(config.postgres.expose(), name)?;
+    let inventory = Inventory::new(config.redis.expose())?.charted(gauges.clone());
+    Ok(ClassPorts::new(pool, inventory))
 }

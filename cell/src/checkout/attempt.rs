@@ -218,6 +218,10 @@ async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) ->
 
 /// Ends a hold by its time, as the sweep would. Its buyer is told that it is over only when the ledger agrees.
 async fn try_to_expire(keeper: &Keeper, bill: &Bill) -> End {
+    // A clock in doubt takes no hold away; whoever wants to pay asks again.
+    if keeper.look_at_clock().await.is_err() || !keeper.ports.time.is_sure() {
+        return Some(Err(Fault::later(Reason::PaymentBusy, CLOSED_MS)));
+    }
     for _ in 0..BRINK_TRIES_MAX {
         let step = Move::plain(bill.order, Kind::Expired, bill.units.clone());
         if keeper.ask_move(step, bill.epoch).await?.is_ok() {
@@ -293,10 +297,8 @@ fn shown(bill: &Bill, state: State) -> Order {
 fn finish(keeper: &Keeper, (order, epoch): Of, end: End, tell: &watch::Sender<Option<AttemptEnd>>) {
     {
         let mut book = keeper.book();
-        if book.epoch == epoch
-            && let Some(live) = book.order_mut(order)
-        {
-            live.attempt = None;
+        if book.epoch == epoch {
+            book.end_attempt(order);
         }
     }
     if let Some(end) = end {

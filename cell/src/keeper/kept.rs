@@ -9,12 +9,13 @@ use crate::payment::{Pool, Provider};
 use crate::report::Reports;
 use crate::time::CellTime;
 use arc_swap::ArcSwap;
-use proto::limits::BUCKETS_KEPT_MAX;
+use proto::limits::{BUCKETS_KEPT_MAX, SWEEPS_AT_ONCE_MAX};
 use proto::ticket::TicketKey;
 use runtime::drain::Drain;
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// What the sales of one class have to themselves.
@@ -23,6 +24,16 @@ pub(crate) struct ClassPorts {
     pub(crate) pool: PgPool,
     pub(crate) inventory: Inventory,
     pub(crate) payments: Pool,
+    /// Places for those who sweep.
+    pub(crate) sweepers: Semaphore,
+}
+
+impl ClassPorts {
+    /// Nothing is under way.
+    pub(crate) fn new(pool: PgPool, inventory: Inventory) -> ClassPorts {
+        let sweepers = Semaphore::new(SWEEPS_AT_ONCE_MAX);
+        ClassPorts { pool, inventory, payments: Pool::new(), sweepers }
+    }
 }
 
 /// What keepers work with.
@@ -60,6 +71,11 @@ impl Ports {
     /// The connection to Redis for a keeper's sale.
     pub(crate) fn inventory(&self, keeper: &Keeper) -> &Inventory {
         &self.of(keeper).inventory
+    }
+
+    /// The places for sweeps of a keeper's class.
+    pub(crate) fn sweepers(&self, keeper: &Keeper) -> &Semaphore {
+        &self.of(keeper).sweepers
     }
 
     /// The payment pool for a keeper's sale.

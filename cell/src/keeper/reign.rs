@@ -4,11 +4,12 @@
 //! snapshot; load Redis under the new epoch, opening it last. Whoever kept the bucket before is refused by both from
 //! then on. The reign ends when somebody else has raised the epoch, when the bucket is at rest, or when the process does.
 
-use super::{Keeper, Queues, hold, lookup, settle, sweep, tick};
+use super::{Keeper, Queues, hold, lookup, settle, tick, waits};
 use crate::admission;
 use crate::inventory::{self, BucketKeys, InventoryError, LoadPlan};
 use crate::ledger::{self, LedgerError};
-use proto::limits::RANK_BLOCK;
+use proto::fault::{Fault, Reason};
+use proto::limits::{BUCKET_CLOSED_RETRY_MS, RANK_BLOCK};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -73,12 +74,17 @@ pub(crate) async fn reign(
 ) {
     let mut in_doubt_since = Instant::now();
     while !end.is_cancelled() {
-        let reign = match take_over(&keeper, epoch, &end).await {
+        let taken = tokio::select! {
+            taken = take_over(&keeper, epoch, &end) => taken,
+            never = keeper.waits.refuse_while_closed(&mut queues) => match never {},
+        };
+        let reign = match taken {
             Ok(reign) => reign,
             Err(Failed::Deposed) => break,
             Err(Failed::Later(why)) => {
                 tracing::warn!(sale = %keeper.place.sale, bucket = keeper.place.number, why, "cannot take over yet");
-                refuse_waiting(&mut queues);
+                let (again_ms, _) = BUCKET_CLOSED_RETRY_MS;
+                waits::refuse_all(&mut queues, &Fault::later(Reason::BucketMoving, again_ms));
                 // The epoch may have been raised before the answer was lost.
                 epoch = raised_epoch(&keeper).await.unwrap_or(epoch);
                 tokio::select! { () = tokio::time::sleep(AGAIN) => continue, () = end.cancelled() => break }
@@ -87,10 +93,13 @@ pub(crate) async fn reign(
         epoch = reign.epoch;
         keeper.ports.metrics.took_over(in_doubt_since.elapsed());
         tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, epoch, took = ?in_doubt_since.elapsed(), "keeps the bucket");
-        drop_moves(&mut queues);
+        // What was asked of the epoch before is void: the book was read anew, and so was Redis.
+        while queues.moves.try_recv().is_ok() {}
+        keeper.waits.set_open(true);
         let ended = stages(&keeper, &mut queues, &reign).await;
         in_doubt_since = Instant::now();
         keeper.book().open = false;
+        keeper.waits.set_open(false);
         if ended == End::Rest {
             tracing::info!(sale = %keeper.place.sale, bucket = keeper.place.number, "the bucket is at rest");
             let place = &keeper.place;
@@ -169,30 +178,16 @@ async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End
     };
     let (joins, holds, moves, lookups) =
         (&mut queues.joins, &mut queues.holds, &mut queues.moves, &mut queues.lookups);
-    let ends: [End; 6] = tokio::join!(
+    let ends: [End; 5] = tokio::join!(
         async { first(admission::serve(keeper, joins, reign).await) },
         async { first(hold::serve(keeper, holds, reign).await) },
         async { first(settle::serve(keeper, moves, reign).await) },
         async { first(lookup::serve(keeper, lookups, reign).await) },
-        async { first(sweep::serve(keeper, reign).await) },
         async { first(tick::serve(keeper, reign).await) },
     )
     .into();
     let told = |wanted: End| ends.contains(&wanted).then_some(wanted);
     told(End::Doubt).or_else(|| told(End::Rest)).unwrap_or(End::Stopped)
-}
-
-/// Buyers who wait are told to try again: nothing is known for sure at the moment.
-fn refuse_waiting(queues: &mut Queues) {
-    while queues.joins.try_recv().is_ok() {}
-    while queues.holds.try_recv().is_ok() {}
-    while queues.lookups.try_recv().is_ok() {}
-    drop_moves(queues);
-}
-
-/// What was asked of the epoch before is void: the book was read anew, and so was Redis.
-fn drop_moves(queues: &mut Queues) {
-    while queues.moves.try_recv().is_ok() {}
 }
 
 const _: () = assert!(RANK_BLOCK >= proto::limits::BATCH_CALLS_MAX as u64);
