@@ -144,7 +144,7 @@ impl<'a> Desk<'a> {
             }
             let (is_asked, is_due) =
                 (!self.asked.is_empty(), !sweep::due(self.keeper, 1).is_empty());
-            if is_asked && !(is_due && self.asked_last) {
+            if asked_first(is_asked, is_due, self.asked_last) {
                 return Some(self.asked());
             }
             tokio::select! {
@@ -168,6 +168,12 @@ impl<'a> Desk<'a> {
     }
 }
 
+/// Whether what was asked for goes before what is due. Only when it did so last time is it the sweep's turn, so that
+/// neither waits for more than one batch of the other.
+fn asked_first(is_asked: bool, is_due: bool, asked_last: bool) -> bool {
+    is_asked && !(is_due && asked_last)
+}
+
 /// A batch in which every order stands once; a second move of an order waits for the next one. What an earlier epoch
 /// asked for is dropped.
 fn next_batch(waiting: &mut VecDeque<MoveAsked>, now: i64) -> (Vec<(Move, Reply)>, Vec<Settled>) {
@@ -185,4 +191,47 @@ fn next_batch(waiting: &mut VecDeque<MoveAsked>, now: i64) -> (Vec<(Move, Reply)
     }
     *waiting = again;
     (steps, undone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::id::OrderId;
+    use proto::wire::events::ledger_entry::Kind;
+
+    #[test]
+    fn payments_and_cancels_stand_behind_one_batch_of_the_sweep_at_most() {
+        let (mut asked, mut swept, mut last) = (0, 0, false);
+        let mut served = String::new();
+        // Fifty cancels' batches come while there are a hundred batches to sweep.
+        while swept < 100 {
+            last = asked_first(asked < 50, true, last);
+            served.push(if last { 'a' } else { 's' });
+            (asked, swept) = (asked + i32::from(last), swept + i32::from(!last));
+        }
+        assert_eq!(served, format!("{}{}", "as".repeat(50), "s".repeat(50)));
+        assert!(asked_first(true, false, true), "nothing is due");
+        assert!(!asked_first(false, false, false), "nothing is asked");
+    }
+
+    #[test]
+    fn an_order_stands_in_a_batch_once_and_earlier_epochs_are_void() {
+        let ask = |order, kind, epoch| {
+            MoveAsked::new(Move::plain(OrderId([order; 16]), kind, Vec::new()), epoch).0
+        };
+        let mut waiting = VecDeque::from([
+            ask(1, Kind::Paying, 7),
+            ask(2, Kind::Cancelled, 6),
+            ask(1, Kind::Paid, 7),
+            ask(3, Kind::Cancelled, 7),
+        ]);
+        let mut batch = || {
+            let (steps, _) = next_batch(&mut waiting, 7);
+            let kinds = steps.iter().map(|(step, _)| (step.order.0[0], step.kind));
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(batch(), [(1, Kind::Paying), (3, Kind::Cancelled)]);
+        assert_eq!(batch(), [(1, Kind::Paid)]);
+        assert_eq!(batch(), []);
+    }
 }
