@@ -33,12 +33,12 @@ pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String
         Ok(Begun::Joined(attempt)) => attempt,
         Ok(Begun::Opened { epoch, seat, tell, attempt }) => {
             let paying = attempt::pay(keeper.clone(), (order, epoch), payment_method, seat, tell);
-            keeper.ports.drain.spawn_call("attempt", paying);
+            keeper.spawn_call("attempt", paying);
             attempt
         }
         Ok(Begun::Late { epoch, tell, attempt }) => {
             let expiring = attempt::expire(keeper.clone(), (order, epoch), tell);
-            keeper.ports.drain.spawn_call("late", expiring);
+            keeper.spawn_call("late", expiring);
             attempt
         }
         Ok(Begun::Shown(shown)) => return reply.send(Kind::Order(shown)),
@@ -46,7 +46,7 @@ pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String
     };
     let keeper = keeper.clone();
     let answer = answer(keeper.clone(), order, attempt, reply);
-    keeper.ports.drain.spawn_call("checkout", answer);
+    keeper.spawn_call("checkout", answer);
 }
 
 /// Takes up what an earlier keeper left in PAYING or REVIEW: what became of it is looked up at the provider.
@@ -59,10 +59,10 @@ pub(crate) fn resume(keeper: &Arc<Keeper>) {
         let (tell, attempt) = watch::channel(None);
         keeper.book().begin_attempt(order, attempt);
         let resumed = attempt::resume(keeper.clone(), (order, epoch), tell);
-        keeper.ports.drain.spawn_call("resume", resumed);
+        keeper.spawn_call("resume", resumed);
     }
     for order in review {
-        keeper.ports.drain.spawn_call("review", attempt::review(keeper.clone(), (order, epoch)));
+        keeper.spawn_call("review", attempt::review(keeper.clone(), (order, epoch)));
     }
 }
 

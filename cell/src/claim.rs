@@ -123,11 +123,12 @@ impl Claims {
             return;
         }
         let (kept, epoch, end) = (self.kept.clone(), candidate.epoch, self.end.clone());
+        let workers = kept.ports().workers(&keeper).clone();
         let keeping = self.keepers.track_future(async move {
             reign(keeper.clone(), queues, epoch, end).await;
             kept.remove(&keeper);
         });
-        self.kept.ports().drain.spawn("keeper", keeping);
+        self.kept.ports().drain.spawn_on(&workers, "keeper", keeping);
     }
 
     /// Waits for the keepers' last batches; from then on whoever lives may have their buckets.

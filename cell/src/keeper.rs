@@ -3,7 +3,7 @@
 //! A call passes through here: [`Keeper::take`] puts it into the queue of its stage, and the stages (`admission`,
 //! [`hold`], [`settle`], [`lookup`]) work their queues off in batches, one under way a stage. What the stages share is
 //! the [`book`]: what this keeper has committed and therefore knows. [`mod@reign`] takes the bucket over, runs the stages,
-//! and takes it over again when either store says that something else is true.
+//! and takes it over again when either store says that something else is true. [`waits`] knows what would only wait.
 //!
 //! Promises: nothing is answered that is not committed; a keeper that was deposed writes nothing any more (INV-8).
 
@@ -132,6 +132,14 @@ impl Keeper {
     /// Has this keeper make sure that the bucket is still its own.
     pub(crate) fn doubt(&self) {
         self.doubted.notify_one();
+    }
+
+    /// Runs what is done on behalf of one caller on the threads of this keeper's class.
+    pub(crate) fn spawn_call<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.ports.drain.spawn_call_on(self.ports.workers(self), name, task);
     }
 
     /// Whether it keeps its bucket under `epoch`, as far as it knows.

@@ -14,6 +14,7 @@ use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
 use crate::time::CellTime;
+use crate::workers::{self, Workers};
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
@@ -31,6 +32,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
 const LEASE_S: u32 = 5;
+/// Threads for everyday sales, and for what serves all classes. Two, so that one that computes holds up nobody.
+const STANDARD_THREADS: usize = 2;
 
 /// Runs a cell process until its drain begins.
 ///
@@ -40,18 +43,19 @@ const LEASE_S: u32 = 5;
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
     let gauges = FitnessGauges::new(&metrics);
-    let (flash, standard) =
-        (class(&config, "flash", &gauges)?, class(&config, "standard", &gauges)?);
+    let (flash, standard) = classes(&config, &gauges)?;
     let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
     let owner = owner.transpose()?;
-    let background = standard.pool.clone();
+    // What serves all classes goes with everyday work: a rush must not make a process look dead.
+    let (background, workers) = (standard.pool.clone(), standard.workers.handle().clone());
+    let loads =
+        [&flash, &standard].map(|class| (class.workers.name(), class.workers.handle().clone()));
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
         time: CellTime::new(clock.clone(), &metrics),
         flash,
         standard,
-        provider: Provider::new(&config.provider)?,
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
         reports: Reports::default(),
@@ -71,19 +75,27 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
-    if !prepare(&background, owner.as_ref(), &gauges, &drain).await? {
+    let (pool, until) = (background.clone(), drain.clone());
+    let preparing = workers.spawn(async move {
+        let is_ready = prepare(&pool, owner.as_ref(), &gauges, &until).await;
+        if let Some(owner) = owner {
+            owner.close().await;
+        }
+        is_ready
+    });
+    if !preparing.await?? {
         return Ok(());
-    }
-    if let Some(owner) = owner {
-        owner.close().await;
     }
     readiness.set("postgres", true);
 
     let end = drain.token();
     let replaced = CancellationToken::new();
-    drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
-    drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
-    drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
+    let claiming = claim(kept.clone(), sales, end.clone(), replaced.clone());
+    drain.spawn_on(&workers, "claim", claiming);
+    let archive = ports.archive.clone().serve(background, end.clone());
+    drain.spawn_on(&workers, "archive", archive);
+    drain.spawn_on(&workers, "reconcile", reconcile(kept.clone(), end.clone()));
+    drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
@@ -127,8 +139,28 @@ fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
     );
 }
 
-fn class(config: &Config, name: &str, gauges: &FitnessGauges) -> Result<ClassPorts, PlaneError> {
-    let pool = ledger::open(config.postgres.expose(), name)?;
-    let inventory = Inventory::new(config.redis.expose())?.charted(gauges.clone());
-    Ok(ClassPorts::new(pool, inventory))
+/// What each class of sales has to itself: FLASH, then STANDARD. Connections are made on the threads that use them.
+fn classes(
+    config: &Config,
+    gauges: &FitnessGauges,
+) -> Result<(ClassPorts, ClassPorts), PlaneError> {
+    let flash = class(config, Workers::shared("flash"), gauges)?;
+    let standard = class(config, Workers::own("standard", STANDARD_THREADS)?, gauges)?;
+    Ok((flash, standard))
 }
+
+fn class(
+    config: &Config,
+    workers: Workers,
+    gauges: &FitnessGauges,
+) -> Result<ClassPorts, PlaneError> {
+    let pool = {
+        let _there = workers.handle().enter();
+        ledger::open(config.postgres.expose(), workers.name())?
+    };
+    let inventory = Inventory::new(config.redis.expose())?.charted(gauges.clone());
+    Ok(ClassPorts::new(pool, inventory, Provider::new(&config.provider)?, workers))
+}
+
+#[cfg(test)]
+mod tests;

@@ -107,7 +107,7 @@ impl Stage<'_> {
         let ranks = self.ranks + RANK_BLOCK;
         let row = GateRow { ranks, tail: 0, cursor: 0, gate_us: 0 };
         let pool = self.keeper.ports.pool(self.keeper);
-        let _waiting = self.keeper.waits.commit(At::Join);
+        let _waiting = self.keeper.waits.begin(At::Join);
         match ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row).await {
             Ok(()) => {
                 self.ranks = ranks;

@@ -225,7 +225,7 @@ impl Stage<'_> {
         };
         let holds: Vec<Hold> = granted.iter().map(|granted| granted.hold.clone()).collect();
         let pool = self.keeper.ports.pool(self.keeper);
-        let _waiting = self.keeper.waits.commit(At::Hold);
+        let _waiting = self.keeper.waits.begin(At::Hold);
         let mut tries = 1;
         loop {
             match batch.commit(pool, &holds).await {

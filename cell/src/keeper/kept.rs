@@ -8,6 +8,7 @@ use crate::metrics::CellMetrics;
 use crate::payment::{Pool, Provider};
 use crate::report::Reports;
 use crate::time::CellTime;
+use crate::workers::Workers;
 use arc_swap::ArcSwap;
 use proto::limits::{BUCKETS_KEPT_MAX, SWEEPS_AT_ONCE_MAX};
 use proto::ticket::TicketKey;
@@ -15,6 +16,7 @@ use runtime::drain::Drain;
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,16 +25,23 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct ClassPorts {
     pub(crate) pool: PgPool,
     pub(crate) inventory: Inventory,
+    pub(crate) provider: Provider,
     pub(crate) payments: Pool,
+    pub(crate) workers: Workers,
     /// Places for those who sweep.
     pub(crate) sweepers: Semaphore,
 }
 
 impl ClassPorts {
     /// Nothing is under way.
-    pub(crate) fn new(pool: PgPool, inventory: Inventory) -> ClassPorts {
+    pub(crate) fn new(
+        pool: PgPool,
+        inventory: Inventory,
+        provider: Provider,
+        workers: Workers,
+    ) -> ClassPorts {
         let sweepers = Semaphore::new(SWEEPS_AT_ONCE_MAX);
-        ClassPorts { pool, inventory, payments: Pool::new(), sweepers }
+        ClassPorts { pool, inventory, provider, payments: Pool::new(), workers, sweepers }
     }
 }
 
@@ -46,7 +55,6 @@ pub(crate) struct Ports {
     pub(crate) time: CellTime,
     pub(crate) flash: ClassPorts,
     pub(crate) standard: ClassPorts,
-    pub(crate) provider: Provider,
     /// The live keys of tickets, the one that signs first.
     pub(crate) tickets: ArcSwap<Vec<TicketKey>>,
     pub(crate) states: States,
@@ -66,6 +74,16 @@ impl Ports {
     /// The connections to Postgres for a keeper's sale.
     pub(crate) fn pool(&self, keeper: &Keeper) -> &PgPool {
         &self.of(keeper).pool
+    }
+
+    /// The provider, by connections of a keeper's class.
+    pub(crate) fn provider(&self, keeper: &Keeper) -> &Provider {
+        &self.of(keeper).provider
+    }
+
+    /// The threads for a keeper's sale.
+    pub(crate) fn workers(&self, keeper: &Keeper) -> &Handle {
+        self.of(keeper).workers.handle()
     }
 
     /// The connection to Redis for a keeper's sale.

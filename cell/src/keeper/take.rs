@@ -30,7 +30,9 @@ impl Keeper {
         let need = match asked {
             Asked::Join => Some(Need::Rank),
             Asked::Reserve { .. } => Some(Need::Commit),
-            Asked::Checkout { .. } | Asked::Cancel { .. } => Some(Need::Bucket),
+            Asked::Checkout { .. } | Asked::Cancel { .. } | Asked::Refund { .. } => {
+                Some(Need::Bucket)
+            }
             Asked::Show { .. } => None,
         };
         let fault = need.and_then(|need| self.waits.refusal(need));
@@ -156,7 +158,7 @@ impl Keeper {
         if self.moves.try_send(asked).is_err() {
             return reply.refuse(&Fault::later(Reason::Overloaded, FULL_MS));
         }
-        self.ports.drain.spawn_call("cancel", async move {
+        self.spawn_call("cancel", async move {
             match moved.await {
                 Ok(Ok(_)) => {
                     let state = State::Cancelled.into();
@@ -173,6 +175,9 @@ impl Keeper {
 
     /// Queues a look at the ledger.
     pub(super) fn look(&self, buyer: BuyerKey, order: OrderId, why: Why, reply: Reply) {
+        if let Some(fault) = self.waits.refusal(Need::Look) {
+            return self.refuse_early(reply, &fault);
+        }
         queue(&self.lookups, LookupAsked { buyer, order, why, reply }, |asked| asked.reply);
     }
 

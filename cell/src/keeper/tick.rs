@@ -109,7 +109,7 @@ async fn move_gate(keeper: &Keeper, reign: &Reign) -> Result<(), LedgerError> {
     let Step { tail, cursor, used_us } = step;
     let row = GateRow { ranks: cursor, tail, cursor, gate_us: used_us };
     {
-        let _waiting = keeper.waits.commit(Stage::Gate);
+        let _waiting = keeper.waits.begin(Stage::Gate);
         let pool = keeper.ports.pool(keeper);
         ledger::set_gate(pool, keeper.place.bucket, reign.epoch, row).await?;
     }

@@ -17,7 +17,7 @@ use tokio::sync::mpsc::Receiver;
 /// How often calls are refused that came in while nothing could be done about them.
 const REFUSE_EVERY: Duration = Duration::from_millis(50);
 
-/// Who commits.
+/// Who waits for Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Units that are held.
@@ -28,7 +28,11 @@ pub(crate) enum Stage {
     Join,
     /// The gate.
     Gate,
+    /// Orders that are looked up, which commits nothing and stands last.
+    Look,
 }
+
+const STAGES: usize = 5;
 
 /// What a call needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,22 +43,24 @@ pub(crate) enum Need {
     Rank,
     /// A commit behind those under way: they all take the bucket's row.
     Commit,
+    /// A look into the ledger.
+    Look,
 }
 
 /// Since when is waited for what.
 #[derive(Clone, Copy, Debug)]
 struct Since {
     closed: Option<Instant>,
-    commits: [Option<Instant>; 4],
+    stages: [Option<Instant>; STAGES],
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Waits(Mutex<Since>);
 
-/// A commit under way, as long as it lives.
+/// Something that Postgres was asked for and has not answered, as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Commit<'a> {
+pub(crate) struct Waiting<'a> {
     waits: &'a Waits,
     stage: Stage,
 }
@@ -62,7 +68,7 @@ pub(crate) struct Commit<'a> {
 impl Waits {
     /// Of a keeper that waits for its bucket.
     pub(crate) fn new() -> Waits {
-        Waits(Mutex::new(Since { closed: Some(Instant::now()), commits: [None; 4] }))
+        Waits(Mutex::new(Since { closed: Some(Instant::now()), stages: [None; STAGES] }))
     }
 
     /// The bucket is open, or closed from now on.
@@ -71,10 +77,10 @@ impl Waits {
         since.closed = if is_open { None } else { since.closed.or_else(|| Some(Instant::now())) };
     }
 
-    /// A stage waits for its commit until the answer is dropped.
-    pub(crate) fn commit(&self, stage: Stage) -> Commit<'_> {
-        self.lock().commits[stage as usize] = Some(Instant::now());
-        Commit { waits: self, stage }
+    /// A stage waits for Postgres until the answer is dropped.
+    pub(crate) fn begin(&self, stage: Stage) -> Waiting<'_> {
+        self.lock().stages[stage as usize] = Some(Instant::now());
+        Waiting { waits: self, stage }
     }
 
     /// Why a call that needs `need` would only wait, if so.
@@ -115,9 +121,9 @@ impl Waits {
     }
 }
 
-impl Drop for Commit<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.waits.lock().commits[self.stage as usize] = None;
+        self.waits.lock().stages[self.stage as usize] = None;
     }
 }
 
@@ -149,8 +155,9 @@ fn refusal(need: Need, since: &Since, now: Instant) -> Option<Fault> {
     }
     let oldest = match need {
         Need::Bucket => None,
-        Need::Rank => since.commits[Stage::Join as usize],
-        Need::Commit => since.commits.iter().flatten().min().copied(),
+        Need::Rank => since.stages[Stage::Join as usize],
+        Need::Look => since.stages[Stage::Look as usize],
+        Need::Commit => since.stages[..Stage::Look as usize].iter().flatten().min().copied(),
     };
     let is_slow = lasted_ms(oldest).is_some_and(|waited_ms| waited_ms >= WRITER_SLOW_MS);
     is_slow.then(|| Fault::later(Reason::Overloaded, WRITER_SLOW_RETRY_MS))
@@ -162,41 +169,47 @@ mod tests {
 
     #[test]
     fn who_would_only_wait_is_refused_and_told_when_to_ask_again() {
-        const NEEDS: [Need; 3] = [Need::Bucket, Need::Rank, Need::Commit];
+        const NEEDS: [Need; 4] = [Need::Bucket, Need::Rank, Need::Look, Need::Commit];
         let moving = |ms| Some(Fault::later(Reason::BucketMoving, ms));
-        let slow = Some(Fault::later(Reason::Overloaded, WRITER_SLOW_RETRY_MS));
-        let none = || [None, None, None];
-        let all = |fault: Option<Fault>| [fault.clone(), fault.clone(), fault];
+        let slow = || Some(Fault::later(Reason::Overloaded, WRITER_SLOW_RETRY_MS));
+        let none = || NEEDS.map(|_| None);
+        let all = |fault: Option<Fault>| NEEDS.map(|_| fault.clone());
+        let one = |stage: Stage, ms| {
+            let mut stages = [None; STAGES];
+            stages[stage as usize] = Some(ms);
+            stages
+        };
         // For how many ms it has been closed; how long each stage has waited; what each need is told.
         let rows = [
-            (None, [None; 4], none()),
-            (Some(0), [None; 4], none()),
-            (Some(299), [None; 4], none()),
-            (Some(300), [None; 4], all(moving(300))),
-            (Some(700), [None; 4], all(moving(700))),
-            (Some(60_000), [Some(9_000); 4], all(moving(1_000))),
-            (None, [Some(999), Some(999), Some(999), Some(999)], none()),
-            (None, [Some(1_000), None, None, None], [None, None, slow.clone()]),
-            (None, [None, Some(1_000), None, None], [None, None, slow.clone()]),
-            (None, [None, None, Some(1_000), None], [None, slow.clone(), slow.clone()]),
-            (None, [None, None, None, Some(5_000)], [None, None, slow.clone()]),
+            (None, [None; STAGES], none()),
+            (Some(0), [None; STAGES], none()),
+            (Some(299), [None; STAGES], none()),
+            (Some(300), [None; STAGES], all(moving(300))),
+            (Some(700), [None; STAGES], all(moving(700))),
+            (Some(60_000), [Some(9_000); STAGES], all(moving(1_000))),
+            (None, [Some(999); STAGES], none()),
+            (None, one(Stage::Hold, 1_000), [None, None, None, slow()]),
+            (None, one(Stage::Settle, 1_000), [None, None, None, slow()]),
+            (None, one(Stage::Gate, 5_000), [None, None, None, slow()]),
+            (None, one(Stage::Join, 1_000), [None, slow(), None, slow()]),
+            (None, one(Stage::Look, 1_000), [None, None, slow(), None]),
         ];
         let now = Instant::now() + Duration::from_secs(100);
         let ago = |ms: Option<u64>| ms.map(|ms| now - Duration::from_millis(ms));
-        for (closed_ms, commits_ms, told) in rows {
-            let since = Since { closed: ago(closed_ms), commits: commits_ms.map(ago) };
+        for (closed_ms, stages_ms, told) in rows {
+            let since = Since { closed: ago(closed_ms), stages: stages_ms.map(ago) };
             assert_eq!(NEEDS.map(|need| refusal(need, &since, now)), told, "{since:?}");
         }
     }
 
     #[test]
-    fn a_commit_that_ends_is_not_waited_for() {
+    fn what_was_answered_is_not_waited_for() {
         let waits = Waits::new();
         waits.set_open(true);
-        let commit = waits.commit(Stage::Hold);
-        assert!(waits.lock().commits[Stage::Hold as usize].is_some());
-        drop(commit);
-        assert_eq!(waits.lock().commits, [None; 4]);
+        let waiting = waits.begin(Stage::Hold);
+        assert!(waits.lock().stages[Stage::Hold as usize].is_some());
+        drop(waiting);
+        assert_eq!(waits.lock().stages, [None; STAGES]);
         waits.set_open(false);
         let closed = waits.lock().closed;
         waits.set_open(false);

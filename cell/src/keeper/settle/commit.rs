@@ -91,7 +91,7 @@ impl<'a> Committer<'a> {
             batch: self.committed + 1,
         };
         let pool = self.keeper.ports.pool(self.keeper);
-        let _waiting = self.keeper.waits.commit(Stage::Settle);
+        let _waiting = self.keeper.waits.begin(Stage::Settle);
         let mut tries = 1;
         loop {
             match batch.commit(pool, moves).await {
