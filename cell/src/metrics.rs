@@ -1,7 +1,9 @@
 //! What a cell process counts: the funnel, its batches, and broken promises.
 
+mod delay;
+
 use crate::link::Asked;
-use proto::fault::{Fault, Reason};
+use delay::Delays;
 use proto::invariant::Invariant;
 use proto::wire::events::ledger_entry::Kind;
 use runtime::metric::{Counter, Counters, Histogram, LATENCY_BOUNDS_S, Metrics, SIZE_BOUNDS};
@@ -30,9 +32,7 @@ pub(crate) struct CellMetrics {
     settle_batch: Histogram,
     hold_batch_s: Histogram,
     take_over_s: Histogram,
-    expired_late_s: Histogram,
-    refused_closed: Counter,
-    refused_slow: Counter,
+    pub(crate) delays: Delays,
 }
 
 impl CellMetrics {
@@ -52,11 +52,6 @@ impl CellMetrics {
             metrics,
             "floodgate_invariant_broken_total",
             "Times that a promise was seen broken; anything above 0 is an emergency",
-        );
-        let refused = Counters::new(
-            metrics,
-            "floodgate_cell_refused_early_total",
-            "Calls that would only have waited, by what for",
         );
         let batch = |name, help| Histogram::new(metrics, name, help, SIZE_BOUNDS, &[]);
         let seconds = |name, help| Histogram::new(metrics, name, help, LATENCY_BOUNDS_S, &[]);
@@ -105,12 +100,7 @@ impl CellMetrics {
                 "floodgate_cell_take_over_seconds",
                 "Time in which a bucket had no sure keeper",
             ),
-            expired_late_s: seconds(
-                "floodgate_cell_expired_late_seconds",
-                "How long after their time holds ended",
-            ),
-            refused_closed: refused.with(&[("for", "bucket")]),
-            refused_slow: refused.with(&[("for", "postgres")]),
+            delays: Delays::new(metrics),
         }
     }
 
@@ -169,20 +159,6 @@ impl CellMetrics {
             | Kind::Held
             | Kind::Unspecified => {}
         }
-    }
-
-    /// A hold ended `late_us` microseconds after its deadline.
-    pub(crate) fn expired_late(&self, late_us: i64) {
-        self.expired_late_s.observe(Duration::from_micros(u64::try_from(late_us).unwrap_or(0)));
-    }
-
-    /// A call was refused because it would only have waited.
-    pub(crate) fn refused_early(&self, fault: &Fault) {
-        let counter = match fault.reason {
-            Reason::BucketMoving => &self.refused_closed,
-            _ => &self.refused_slow,
-        };
-        counter.add(1);
     }
 
     pub(crate) fn unknown_outcome(&self) {

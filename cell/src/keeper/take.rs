@@ -48,7 +48,7 @@ impl Keeper {
 
     /// Refuses a call that would only wait.
     pub(crate) fn refuse_early(&self, reply: Reply, fault: &Fault) {
-        self.ports.metrics.refused_early(fault);
+        self.ports.metrics.delays.refused(fault);
         reply.refuse(fault);
     }
 

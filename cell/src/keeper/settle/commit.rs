@@ -145,7 +145,7 @@ impl<'a> Committer<'a> {
             };
             if let Some(live) = ended {
                 if step.kind == Kind::Expired {
-                    metrics.expired_late(at_us - live.deadline_us);
+                    metrics.delays.expired(at_us - live.deadline_us);
                 }
                 done.follow.push(Settled {
                     what,
