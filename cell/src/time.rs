@@ -95,3 +95,33 @@ impl CellTime {
         self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const START_MS: u64 = 1_800_000_000_000;
+
+    #[test]
+    fn it_says_when_the_clocks_part_and_goes_on_telling_the_time() {
+        let (wall, metrics) = (Clock::fixed(START_MS), Metrics::new("test", "0").unwrap());
+        let time = CellTime::new(wall.clone(), &metrics);
+        assert_eq!((time.now_us(), time.is_sure()), (None, false), "nobody has looked");
+        let start_us = START_MS.cast_signed() * 1_000;
+        time.saw(time.ask(), start_us);
+        assert!(time.is_sure());
+        assert!(metrics.text().unwrap().contains("floodgate_cell_clock_parted 0\n"));
+
+        wall.advance(Duration::from_secs(10));
+        time.saw(time.ask(), start_us);
+        assert!(!time.is_sure());
+        let text = metrics.text().unwrap();
+        assert!(text.contains("floodgate_cell_clock_parted 1\n"), "{text}");
+        assert!(text.contains("floodgate_cell_clock_offset_milliseconds -10000\n"), "{text}");
+        for told_us in [time.now_us(), time.steady_us()] {
+            let told_us = told_us.unwrap();
+            assert!((start_us..start_us + 60_000_000).contains(&told_us), "{told_us}");
+        }
+    }
+}

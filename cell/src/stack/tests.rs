@@ -23,6 +23,8 @@ fn config(redis: &str, postgres: &str) -> Config {
 
 #[test]
 fn a_blocked_flash_worker_does_not_stop_everyday_work() {
+    // As main does; a test beside this one may have.
+    drop(rustls::crypto::ring::default_provider().install_default());
     let servers = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let (_stack, config) = servers.block_on(async {
         let stack = Stack::new(StackOptions::default()).await.unwrap();

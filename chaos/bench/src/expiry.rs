@@ -6,7 +6,7 @@
 
 use crate::figure::{Budget, Figure};
 use crate::sale::{Cell, ORG};
-use crate::stock::{admit_all, wait_until_kept};
+use crate::stock::admit_all;
 use anyhow::{Context, Result, ensure};
 use futures_util::StreamExt;
 use prost::Message;
@@ -16,12 +16,12 @@ use proto::limits::BATCH_CALLS_MAX;
 use proto::ticket::{Ticket, TicketKey};
 use proto::wire::admin::sale::Class;
 use proto::wire::cell::link_service_client::LinkServiceClient;
-use proto::wire::cell::{Call, Frame, Reserve, answer, call};
+use proto::wire::cell::{Call, Frame, Reserve, WatchBucketsRequest, answer, call};
 use proto::wire::events::{LedgerBatch, ledger_entry::Kind};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sqlx::{PgPool, Row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
@@ -60,18 +60,19 @@ async fn run(cell: &Cell, buckets: u32) -> Result<()> {
     cell.open_sale_in(SALE, STOCK, Class::Flash, buckets).await?;
     admit_all(&pool, SALE).await?;
     cell.stack().restart("cell-1/p1").await?;
-    wait_until_kept(&pool).await?;
-    fill(&cell.stack().endpoint("cell-1/p1")?.url, &mut buyers).await?;
+    let address = cell.stack().endpoint("cell-1/p1")?.url;
+    wait_until_open(&address, buckets).await?;
+    fill(&address, &mut buyers).await?;
 
     cell.stack().stop("cell-1/p1").await?;
     let first_us = draw_deadlines(&pool).await?;
     cell.stack().restart("cell-1/p1").await?;
-    wait_until_kept(&pool).await?;
+    let address = cell.stack().endpoint("cell-1/p1")?.url;
+    wait_until_open(&address, buckets).await?;
     let (now_us, now): (i64, _) = (now_us(&pool).await?, Instant::now());
     let lead = u64::try_from(first_us - now_us).context("the process took too long to start")?;
     let due = now + Duration::from_micros(lead);
     ensure!(lead > u64::try_from(BEFORE.as_micros())? + 1_000_000, "it took too long to start");
-    let address = cell.stack().endpoint("cell-1/p1")?.url;
     let took = reserve(&address, &mut buyers, due).await?;
 
     let late = all_returned_once(&pool).await?;
@@ -134,6 +135,17 @@ async fn client(address: &str) -> Result<LinkServiceClient<tonic::transport::Cha
         .initial_connection_window_size(16 * 1024 * 1024)
         .initial_stream_window_size(16 * 1024 * 1024);
     Ok(LinkServiceClient::new(endpoint.connect().await?))
+}
+
+/// Waits until the process has told of every bucket, which it does once they are open.
+async fn wait_until_open(address: &str, buckets: u32) -> Result<()> {
+    let watched = client(address).await?.watch_buckets(WatchBucketsRequest {}).await?;
+    let (mut watched, mut open) = (watched.into_inner(), HashSet::new());
+    while open.len() < buckets as usize {
+        let told = watched.next().await.context("the process has ended")??;
+        open.extend(told.buckets.iter().map(|state| state.bucket));
+    }
+    Ok(())
 }
 
 /// Makes the holds, as fast as the cell takes them.
