@@ -240,6 +240,11 @@ impl Book {
         self.due.at(until_us, most)
     }
 
+    /// From when on the first order is due.
+    pub(crate) fn first_due(&self) -> Option<i64> {
+        self.due.first()
+    }
+
     /// An order as its buyer is told.
     pub(crate) fn show(&self, order: OrderId, live: &Live, now_us: i64) -> Order {
         let left_us = (live.deadline_us - now_us).max(0);

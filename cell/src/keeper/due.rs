@@ -37,6 +37,11 @@ impl Due {
         self.queue.range(..=(now_us, LAST)).take(most).map(|(_, order)| *order).collect()
     }
 
+    /// From when on the first one may be ended.
+    pub(super) fn first(&self) -> Option<i64> {
+        self.queue.first().map(|(from_us, _)| *from_us)
+    }
+
     /// Nothing is due any more.
     pub(super) fn clear(&mut self) {
         self.from.clear();
@@ -72,6 +77,7 @@ mod tests {
                 }
             }
             plain.sort_unstable();
+            prop_assert_eq!(due.first(), plain.first().map(|(from_us, _)| *from_us));
             let over = plain.into_iter().filter(|(from_us, _)| *from_us <= now_us);
             let over: Vec<_> = over.map(|(_, order)| order).take(most).collect();
             prop_assert_eq!(due.at(now_us, most), over);

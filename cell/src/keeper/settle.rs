@@ -20,7 +20,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{SemaphorePermit, mpsc, mpsc::Receiver, oneshot};
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked for what is overdue, when nothing was a moment ago.
@@ -53,11 +53,11 @@ impl MoveAsked {
 type Reply = oneshot::Sender<Result<(), Fault>>;
 
 /// What is to be done in one batch.
-enum Work<'a> {
+enum Work {
     /// What was asked for: moves, with those who wait for them, and grants to take back.
     Asked(Vec<(Move, Reply)>, Vec<Settled>),
-    /// What the sweep found, and its place among those that sweep at the same time.
-    Swept(Vec<Move>, SemaphorePermit<'a>),
+    /// What the sweep found.
+    Swept(Vec<Move>),
 }
 
 /// What was committed and Redis does not know yet.
@@ -107,10 +107,12 @@ async fn commit(
             () = stop.cancelled() => return End::Stopped,
             next = next => match next { Some(next) => next, None => return End::Stopped },
         };
+        let began = Instant::now();
         match committer.run(work).await {
             Ok(batch) => place.send(batch),
             Err(end) => return end,
         }
+        desk.did(began.elapsed());
     }
 }
 
@@ -121,6 +123,9 @@ struct Desk<'a> {
     asked: VecDeque<MoveAsked>,
     /// Whether the last batch was of what had been asked for.
     asked_last: bool,
+    /// This bucket's place among those that sweep, from its batch on to the end of the rest after it.
+    place: Option<SemaphorePermit<'a>>,
+    rest_until: Instant,
     tick: Interval,
 }
 
@@ -129,11 +134,12 @@ impl<'a> Desk<'a> {
         let mut tick = tokio::time::interval(SWEEP_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let asked = VecDeque::with_capacity(BATCH_CALLS_MAX);
-        Desk { keeper, epoch, asked, asked_last: false, tick }
+        let rest_until = Instant::now();
+        Desk { keeper, epoch, asked, asked_last: false, place: None, rest_until, tick }
     }
 
     /// Waits for the next batch. None: nobody can ask any more.
-    async fn next(&mut self, moves: &mut Receiver<MoveAsked>) -> Option<Work<'a>> {
+    async fn next(&mut self, moves: &mut Receiver<MoveAsked>) -> Option<Work> {
         let sweepers = self.keeper.ports.sweepers(self.keeper);
         let most = self.keeper.ports.batch_calls_max;
         loop {
@@ -142,26 +148,37 @@ impl<'a> Desk<'a> {
             {
                 self.asked.push_back(asked);
             }
-            let (is_asked, is_due) =
-                (!self.asked.is_empty(), !sweep::due(self.keeper, 1).is_empty());
+            if Instant::now() >= self.rest_until {
+                self.place = None;
+            }
+            let (is_asked, rests) = (!self.asked.is_empty(), self.place.is_some());
+            let is_due = !rests && !sweep::due(self.keeper, 1).is_empty();
             if asked_first(is_asked, is_due, self.asked_last) {
                 return Some(self.asked());
             }
             tokio::select! {
                 biased;
                 Ok(permit) = sweepers.acquire(), if is_due => {
-                    self.asked_last = false;
-                    return Some(Work::Swept(sweep::due(self.keeper, SWEEP_MOVES_MAX.min(most)), permit));
+                    (self.asked_last, self.place) = (false, Some(permit));
+                    return Some(Work::Swept(sweep::due(self.keeper, SWEEP_MOVES_MAX.min(most))));
                 }
                 // Others sweep at the moment, so it is their turn after all.
                 () = std::future::ready(()), if is_asked => return Some(self.asked()),
                 asked = moves.recv() => self.asked.push_back(asked?),
-                _ = self.tick.tick(), if !is_due => {}
+                () = tokio::time::sleep_until(self.rest_until), if rests => {}
+                _ = self.tick.tick(), if !is_due && !rests => {}
             }
         }
     }
 
-    fn asked(&mut self) -> Work<'a> {
+    /// The last batch took `took`.
+    fn did(&mut self, took: Duration) {
+        if self.place.is_some() && !self.asked_last {
+            self.rest_until = Instant::now() + sweep::rest_after(self.keeper, took);
+        }
+    }
+
+    fn asked(&mut self) -> Work {
         self.asked_last = true;
         let (steps, undone) = next_batch(&mut self.asked, self.epoch);
         Work::Asked(steps, undone)

@@ -1,13 +1,18 @@
 //! The sweep: holds whose time is over end, and their units return.
 //!
+//! Many holds that end together are swept in small batches, with rests between them in which others have the bucket's row
+//! and the processors to themselves.
+//!
 //! It decides by an estimate of Postgres' clock and waits a moment longer than that; Postgres checks again. Paying
 //! stops the sweep, not the clock. A sale that was called off gives its held orders back. While the cell's clocks part
 //! nothing expires: a hold that lasts too long can be mended, one that was taken away cannot.
 
 use super::{Book, Keeper};
 use crate::ledger::Move;
+use proto::limits::SWEEP_LATE_MS;
 use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::sale_state::Phase;
+use std::time::Duration;
 
 /// How much longer than its deadline an order lives here, so that Postgres agrees that its time is over.
 const MARGIN_US: i64 = 50_000;
@@ -19,6 +24,20 @@ pub(super) fn due(keeper: &Keeper, most: usize) -> Vec<Move> {
     let time = &keeper.ports.time;
     let Some(now_us) = time.now_us() else { return Vec::new() };
     plan(&keeper.book(), now_us, time.is_sure(), most)
+}
+
+/// How long the sweep rests after a batch that took `took`.
+pub(super) fn rest_after(keeper: &Keeper, took: Duration) -> Duration {
+    let late_us =
+        keeper.now_us().zip(keeper.book().first_due()).map(|(now_us, due_us)| now_us - due_us);
+    rest(took, late_us.unwrap_or(0))
+}
+
+fn rest(took: Duration, late_us: i64) -> Duration {
+    let limit_us = SWEEP_LATE_MS * 1_000;
+    let late_us = u64::try_from(late_us).unwrap_or(0).min(limit_us);
+    let most = Duration::from_millis(SWEEP_LATE_MS);
+    took.min(most).mul_f64(Duration::from_micros(limit_us - late_us).div_duration_f64(most))
 }
 
 /// The ledger would not end an order that should be over: it is left alone for a while.
@@ -74,6 +93,23 @@ mod tests {
             book.hold(OrderId([number; 16]), live);
         }
         book
+    }
+
+    #[test]
+    fn it_rests_as_long_as_it_works_and_less_the_later_it_is() {
+        let ms = Duration::from_millis;
+        let rows = [
+            (ms(6), -5_000, ms(6)),
+            (ms(6), 0, ms(6)),
+            (ms(6), 500_000, ms(4)),
+            (ms(6), 1_000_000, ms(2)),
+            (ms(6), 1_500_000, ms(0)),
+            (ms(6), i64::MAX, ms(0)),
+            (ms(60_000), 0, ms(1_500)),
+        ];
+        for (took, late_us, rests) in rows {
+            assert_eq!(rest(took, late_us), rests, "{took:?}, {late_us} us late");
+        }
     }
 
     #[test]

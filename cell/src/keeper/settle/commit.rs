@@ -26,14 +26,14 @@ impl<'a> Committer<'a> {
     }
 
     /// Does one batch of work.
-    pub(super) async fn run(&mut self, work: Work<'_>) -> Result<Committed, End> {
-        let (steps, undone, _permit): (Vec<Step>, _, _) = match work {
+    pub(super) async fn run(&mut self, work: Work) -> Result<Committed, End> {
+        let (steps, undone): (Vec<Step>, _) = match work {
             Work::Asked(steps, undone) => {
                 let steps = steps.into_iter().map(|(step, reply)| (step, Some(reply)));
-                (steps.collect(), undone, None)
+                (steps.collect(), undone)
             }
-            Work::Swept(moves, permit) => {
-                (moves.into_iter().map(|step| (step, None)).collect(), Vec::new(), Some(permit))
+            Work::Swept(moves) => {
+                (moves.into_iter().map(|step| (step, None)).collect(), Vec::new())
             }
         };
         let mut done = Committed { follow: undone, told: Vec::with_capacity(steps.len()) };
