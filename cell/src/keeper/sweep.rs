@@ -101,11 +101,11 @@ mod tests {
         let rows = [
             (ms(6), -5_000, ms(6)),
             (ms(6), 0, ms(6)),
-            (ms(6), 500_000, ms(4)),
-            (ms(6), 1_000_000, ms(2)),
-            (ms(6), 1_500_000, ms(0)),
+            (ms(6), 500_000, ms(3)),
+            (ms(6), 750_000, Duration::from_micros(1_500)),
+            (ms(6), 1_000_000, ms(0)),
             (ms(6), i64::MAX, ms(0)),
-            (ms(60_000), 0, ms(1_500)),
+            (ms(60_000), 0, ms(1_000)),
         ];
         for (took, late_us, rests) in rows {
             assert_eq!(rest(took, late_us), rests, "{took:?}, {late_us} us late");
