@@ -4,6 +4,7 @@ use super::*;
 use clap::Parser;
 use local::{Stack, StackOptions};
 use std::sync::mpsc;
+use std::time::Duration;
 
 /// Far longer than it takes, and what a failure costs.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -281,7 +281,7 @@ async fn all_returned_once(pool: &PgPool) -> Result<Vec<i64>> {
 
 /// Counts the free units, after making sure that Redis gives each unit to whom Postgres gives it.
 async fn redis_agrees(cell: &Cell, pool: &PgPool, buckets: u32) -> Result<u32> {
-    let url = cell.stack().endpoint("cell-1/redis")?.url;
+    let url = cell.stack().redis_admin_url("cell-1")?;
     let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
     let share = STOCK / buckets;
     let mut all_free = 0;
