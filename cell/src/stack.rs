@@ -26,6 +26,7 @@ use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
@@ -44,8 +45,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
     let gauges = FitnessGauges::new(&metrics);
     let (flash, standard) = classes(&config, &gauges)?;
-    let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
-    let owner = owner.transpose()?;
     // What serves all classes goes with everyday work: a rush must not make a process look dead.
     let (background, workers) = (standard.pool.clone(), standard.workers.handle().clone());
     let loads =
@@ -76,14 +75,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     readiness.set("postgres", false);
     let (pool, until) = (background.clone(), drain.clone());
-    let preparing = workers.spawn(async move {
-        let is_ready = prepare(&pool, owner.as_ref(), &gauges, &until).await;
-        if let Some(owner) = owner {
-            owner.close().await;
-        }
-        is_ready
-    });
-    if !preparing.await?? {
+    if !workers.spawn(ready(config.clone(), pool, gauges, until)).await?? {
         return Ok(());
     }
     readiness.set("postgres", true);
@@ -118,6 +110,22 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         return Err("another process was started under this name".into());
     }
     Ok(())
+}
+
+/// Prepares Postgres. False: the process is to end.
+async fn ready(
+    config: Config,
+    pool: PgPool,
+    gauges: FitnessGauges,
+    until: Drain,
+) -> Result<bool, PlaneError> {
+    let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
+    let owner = owner.transpose()?;
+    let is_ready = prepare(&pool, owner.as_ref(), &gauges, &until).await;
+    if let Some(owner) = owner {
+        owner.close().await;
+    }
+    Ok(is_ready?)
 }
 
 /// Tells routers where this process is, for as long as it lives.
