@@ -67,10 +67,17 @@ begin
     return v_hash;
 end $$;
 
--- Now, in microseconds since 1970. Never before what the bucket has seen.
+-- This server's clock in microseconds since 1970. It decides openings, deadlines and ends, and may be set back.
+create function clock_us() returns bigint
+language sql as $$
+    select (extract(epoch from clock_timestamp()) * 1000000)::bigint
+$$;
+
+-- What the ledger writes for now: never before what the bucket has written. Where a clock went ahead and was set right
+-- again, these times stand until it has caught up; nothing is decided by them.
 create function now_us(b bucket) returns bigint
 language sql as $$
-    select greatest((extract(epoch from clock_timestamp()) * 1000000)::bigint, b.at_us)
+    select greatest(clock_us(), b.at_us)
 $$;
 
 -- Holds units: orders p_orders[i] of buyers p_buyers[i]; units p_units[j] go to order p_unit_orders[j] in the buyer's
@@ -85,8 +92,9 @@ language plpgsql as $$
 declare
     b bucket := lock_bucket(p_org, p_sale, p_bucket, p_epoch);
     t terms;
-    v_at_us bigint := now_us(b);
-    v_at timestamptz := to_timestamp(v_at_us / 1000000.0);
+    v_now_us bigint := clock_us();
+    v_now timestamptz := to_timestamp(v_now_us / 1000000.0);
+    v_at_us bigint := greatest(v_now_us, b.at_us);
     v_head bytea;
 begin
     if b.hold_batch = p_batch then
@@ -96,7 +104,7 @@ begin
     end if;
     perform 1 from sale s
     where s.org = p_org and s.sale = p_sale
-      and not s.stopped and s.start_at <= v_at and v_at < s.end_at;
+      and not s.stopped and s.start_at <= v_now and v_now < s.end_at;
     if not found then
         raise exception 'the sale is not selling' using errcode = 'FG002';
     end if;
@@ -109,17 +117,17 @@ begin
     v_head := append_ledger(b, v_at_us, p_entries, p_root);
     insert into "order" (org, sale, id, buyer, bucket, quantity, state, revision, ticket, deadline)
     select p_org, p_sale, o.id, o.buyer, p_bucket, o.quantity, 1, p_revision, o.ticket,
-           v_at + t.hold_ttl_ms * interval '1 millisecond'
+           v_now + t.hold_ttl_ms * interval '1 millisecond'
     from unnest(p_orders, p_buyers, p_quantities, p_tickets) as o (id, buyer, quantity, ticket);
     insert into unit (org, sale, unit, bucket, buyer, id, slot)
     select p_org, p_sale, u.unit, p_bucket, u.buyer, u.id, u.slot
     from unnest(p_units, p_unit_buyers, p_unit_orders, p_slots) as u (unit, buyer, id, slot);
     update bucket
     set seq = b.seq + 1, head = v_head, at_us = v_at_us,
-        hold_batch = p_batch, hold_at_us = v_at_us,
+        hold_batch = p_batch, hold_at_us = v_now_us,
         live = b.live + cardinality(p_units)
     where org = p_org and sale = p_sale and bucket = p_bucket;
-    return v_at_us;
+    return v_now_us;
 end $$;
 
 -- Moves orders on: p_kinds[i] (floodgate.events.v1.LedgerEntry.Kind) happens to order p_orders[i]. p_units[j] with
@@ -132,21 +140,29 @@ end $$;
 --   8 REVIEW     PAYING in this attempt
 --   9 REFUNDED   not PAID by this intent: a capture that the order does not claim went back; the order stays as it is
 -- What becomes of an attempt ends that attempt alone: whoever comes late with the end of an earlier one is refused.
--- Returns the time of the batch.
+-- Returns the time by which it was decided.
 create function settle(
     p_org int, p_sale int, p_bucket int, p_epoch bigint, p_batch bigint,
     p_orders uuid[], p_kinds smallint[], p_attempts smallint[], p_intents text[],
     p_unit_orders uuid[], p_units int[],
     p_entries bytea, p_root bytea
 ) returns bigint
-language plpgsql as $$
+language plpgsql
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
+set enable_hashjoin = off
+set enable_mergejoin = off
+as $$
 declare
     b bucket := lock_bucket(p_org, p_sale, p_bucket, p_epoch);
-    v_at_us bigint := now_us(b);
-    v_at timestamptz := to_timestamp(v_at_us / 1000000.0);
+    v_now_us bigint := clock_us();
+    v_now timestamptz := to_timestamp(v_now_us / 1000000.0);
+    v_at_us bigint := greatest(v_now_us, b.at_us);
     v_head bytea;
     v_moved int;
-    v_freed int;
+    v_ended uuid[];
+    v_ending int;
+    v_freed int := 0;
     v_paid int;
 begin
     if b.settle_batch = p_batch then
@@ -155,51 +171,73 @@ begin
         raise exception 'settle batch % follows %', p_batch, b.settle_batch using errcode = 'FG001';
     end if;
 
-    update "order" o
-    set state = case e.kind when 3 then 4 when 4 then 5 when 5 then 2 when 6 then 1 when 7 then 3
-                            when 8 then 6 else o.state end,
-        attempt = case e.kind when 5 then e.attempt else o.attempt end,
-        intent = case e.kind when 5 then e.intent else o.intent end
-    from unnest(p_orders, p_kinds, p_attempts, p_intents) as e (id, kind, attempt, intent)
-    where o.org = p_org and o.sale = p_sale and o.id = e.id and o.bucket = p_bucket
-      and case e.kind
-          when 3 then o.deadline <= v_at
-                      and (o.state = 1 or o.state in (2, 6) and e.attempt = o.attempt)
-          when 4 then o.state = 1
-          when 5 then o.state = 1 and o.deadline > v_at and e.attempt = o.attempt + 1
-          when 6 then o.state = 2 and o.deadline > v_at and e.attempt = o.attempt
-          when 7 then o.state in (2, 6) and e.attempt = o.attempt
-          when 8 then o.state = 2 and e.attempt = o.attempt
-          when 9 then o.state <> 3 or o.intent is distinct from e.intent
-          else false end;
-    get diagnostics v_moved = row_count;
+    -- Each order is found by its key and changed where it was found. Nothing else is left to the planner: what it knows of
+    -- a table that fills in seconds is old, and one plan that walks the sale's orders costs a second a batch.
+    with found as (
+        select e.*, o.ctid as at
+        from unnest(p_orders, p_kinds, p_attempts, p_intents) as e (id, kind, attempt, intent)
+        cross join lateral (
+            select o.ctid from "order" o
+            where o.sale = p_sale and o.id = e.id and o.org = p_org and o.bucket = p_bucket
+              and case e.kind
+              when 3 then o.deadline <= v_now
+                          and (o.state = 1 or o.state in (2, 6) and e.attempt = o.attempt)
+              when 4 then o.state = 1
+              when 5 then o.state = 1 and o.deadline > v_now and e.attempt = o.attempt + 1
+              when 6 then o.state = 2 and o.deadline > v_now and e.attempt = o.attempt
+              when 7 then o.state in (2, 6) and e.attempt = o.attempt
+              when 8 then o.state = 2 and e.attempt = o.attempt
+              when 9 then o.state <> 3 or o.intent is distinct from e.intent
+              else false end
+            offset 0) o
+    ), moved as (
+        update "order" o
+        set state = case f.kind when 3 then 4 when 4 then 5 when 5 then 2 when 6 then 1 when 7 then 3
+                                when 8 then 6 else o.state end,
+            attempt = case f.kind when 5 then f.attempt else o.attempt end,
+            intent = case f.kind when 5 then f.intent else o.intent end
+        from found f
+        where o.ctid = f.at
+        returning o.id, o.quantity, f.kind
+    )
+    select count(*), array_agg(id) filter (where kind in (3, 4)),
+           coalesce(sum(quantity) filter (where kind in (3, 4)), 0),
+           coalesce(sum(quantity) filter (where kind = 7), 0)
+    into v_moved, v_ended, v_ending, v_paid
+    from moved;
     if v_moved <> cardinality(p_orders) then
         raise exception '% of % orders cannot move as asked', cardinality(p_orders) - v_moved,
             cardinality(p_orders) using errcode = 'FG003';
     end if;
 
-    delete from unit u
-    using unnest(p_unit_orders, p_units) as f (id, unit),
-          unnest(p_orders, p_kinds) as e (id, kind)
-    where u.org = p_org and u.sale = p_sale and u.unit = f.unit and u.id = f.id
-      and e.id = f.id and e.kind in (3, 4);
-    get diagnostics v_freed = row_count;
-    select coalesce(sum(o.quantity) filter (where e.kind = 7), 0),
-           v_freed - coalesce(sum(o.quantity) filter (where e.kind in (3, 4)), 0)
-    into v_paid, v_moved
-    from unnest(p_orders, p_kinds) as e (id, kind)
-    join "order" o on o.org = p_org and o.sale = p_sale and o.id = e.id;
-    if v_moved <> 0 or v_freed <> cardinality(p_units) then
+    if cardinality(p_units) > 0 then
+        delete from unit u
+        using (
+            select h.at
+            from unnest(p_unit_orders, p_units) as f (id, unit)
+            cross join lateral (
+                select u.ctid as at from unit u
+                where u.sale = p_sale and u.unit = f.unit and u.org = p_org and u.id = f.id
+                offset 0) h
+        ) f
+        where u.ctid = f.at;
+        get diagnostics v_freed = row_count;
+    end if;
+    -- An order has as many units as it was held with, so the right number from these orders is all of theirs.
+    if v_freed <> v_ending or v_freed <> cardinality(p_units) or exists (
+        select 1 from unnest(p_unit_orders) as f (id)
+        where f.id not in (select e.id from unnest(v_ended) as e (id)))
+    then
         raise exception 'the units named are not those that the orders hold' using errcode = 'FG003';
     end if;
 
     v_head := append_ledger(b, v_at_us, p_entries, p_root);
     update bucket
     set seq = b.seq + 1, head = v_head, at_us = v_at_us,
-        settle_batch = p_batch, settle_at_us = v_at_us,
+        settle_batch = p_batch, settle_at_us = v_now_us,
         live = b.live - v_freed - v_paid, paid = b.paid + v_paid
     where org = p_org and sale = p_sale and bucket = p_bucket;
-    return v_at_us;
+    return v_now_us;
 end $$;
 
 -- Raises the bucket's epoch and names its keeper: from here on nobody else writes. Waits for commits under way.

@@ -33,12 +33,12 @@ pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String
         Ok(Begun::Joined(attempt)) => attempt,
         Ok(Begun::Opened { epoch, seat, tell, attempt }) => {
             let paying = attempt::pay(keeper.clone(), (order, epoch), payment_method, seat, tell);
-            keeper.ports.drain.spawn_call("attempt", paying);
+            keeper.spawn_call("attempt", paying);
             attempt
         }
         Ok(Begun::Late { epoch, tell, attempt }) => {
             let expiring = attempt::expire(keeper.clone(), (order, epoch), tell);
-            keeper.ports.drain.spawn_call("late", expiring);
+            keeper.spawn_call("late", expiring);
             attempt
         }
         Ok(Begun::Shown(shown)) => return reply.send(Kind::Order(shown)),
@@ -46,7 +46,7 @@ pub(crate) fn begin(keeper: &Arc<Keeper>, order: OrderId, payment_method: String
     };
     let keeper = keeper.clone();
     let answer = answer(keeper.clone(), order, attempt, reply);
-    keeper.ports.drain.spawn_call("checkout", answer);
+    keeper.spawn_call("checkout", answer);
 }
 
 /// Takes up what an earlier keeper left in PAYING or REVIEW: what became of it is looked up at the provider.
@@ -57,14 +57,12 @@ pub(crate) fn resume(keeper: &Arc<Keeper>) {
     };
     for order in paying {
         let (tell, attempt) = watch::channel(None);
-        if let Some(live) = keeper.book().order_mut(order) {
-            live.attempt = Some(attempt);
-        }
+        keeper.book().begin_attempt(order, attempt);
         let resumed = attempt::resume(keeper.clone(), (order, epoch), tell);
-        keeper.ports.drain.spawn_call("resume", resumed);
+        keeper.spawn_call("resume", resumed);
     }
     for order in review {
-        keeper.ports.drain.spawn_call("review", attempt::review(keeper.clone(), (order, epoch)));
+        keeper.spawn_call("review", attempt::review(keeper.clone(), (order, epoch)));
     }
 }
 
@@ -110,7 +108,7 @@ fn join_or_open(keeper: &Keeper, order: OrderId) -> Result<Begun, Fault> {
     let epoch = book.epoch;
     // A closed book is in doubt: it is about to be read anew.
     let is_open = book.open;
-    let live = book.order_mut(order).filter(|_| is_open).ok_or_else(moving)?;
+    let live = book.order(order).filter(|_| is_open).ok_or_else(moving)?;
     match next(live, now_us) {
         Next::Join => live.attempt.clone().map(Begun::Joined).ok_or_else(moving),
         Next::Refuse => Err(Reason::TooManyAttempts.into()),
@@ -118,18 +116,15 @@ fn join_or_open(keeper: &Keeper, order: OrderId) -> Result<Begun, Fault> {
             let seat = keeper.ports.payments(keeper).seat();
             let seat = seat.ok_or_else(|| Fault::later(Reason::PaymentBusy, BUSY_MS))?;
             let (tell, attempt) = watch::channel(None);
-            live.attempt = Some(attempt.clone());
+            book.begin_attempt(order, attempt.clone());
             Ok(Begun::Opened { epoch, seat, tell, attempt })
         }
         Next::Expire => {
             let (tell, attempt) = watch::channel(None);
-            live.attempt = Some(attempt.clone());
+            book.begin_attempt(order, attempt.clone());
             Ok(Begun::Late { epoch, tell, attempt })
         }
-        Next::Show => {
-            let live = live.clone();
-            Ok(Begun::Shown(book.show(order, &live, now_us)))
-        }
+        Next::Show => Ok(Begun::Shown(book.show(order, live, now_us))),
     }
 }
 

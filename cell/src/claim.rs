@@ -129,27 +129,27 @@ impl Claims {
     async fn round(&mut self) -> Result<bool, ledger::LedgerError> {
         let ports = self.kept.ports();
         let pool = &ports.standard.pool;
-        let asked = Instant::now();
         let beat = Beat {
             process: &ports.process,
             incarnation: self.incarnation,
             is_first: !self.has_name,
             fresh: FRESH,
         };
+        let asked = ports.time.ask();
         let life = ledger::beat(pool, beat).await?;
         if life.replaced {
             tracing::error!(process = %ports.process, "another process was started under this name, so this one ends; give each a name of its own");
             return Ok(false);
         }
         self.has_name = true;
-        ports.time.saw(life.now_us, asked, asked.elapsed());
+        ports.time.saw(asked, life.now_us);
         self.sales.accept(pool).await?;
         self.sales.refresh(&self.kept).await;
         let candidates = ledger::candidates(pool, BUCKETS_KEPT_MAX).await?;
         tell_deposed(&self.kept, &candidates);
         let me = ports.process.clone();
         ports.elsewhere.learn(&candidates, &life.living, &me);
-        let steady = self.patience.see(&life.living, asked);
+        let steady = self.patience.see(&life.living, asked.at);
         let living = life.living;
         self.living.clone_from(&living);
         let mine: HashSet<_> = self.kept.all().iter().map(|keeper| keeper.place.bucket).collect();
@@ -184,11 +184,12 @@ impl Claims {
             return true;
         }
         let (kept, epoch) = (self.kept.clone(), candidate.epoch);
+        let workers = kept.ports().workers(&keeper).clone();
         let keeping = self.keepers.track_future(async move {
             reign(keeper.clone(), queues, epoch).await;
             kept.remove(&keeper);
         });
-        self.kept.ports().drain.spawn("keeper", keeping);
+        self.kept.ports().drain.spawn_on(&workers, "keeper", keeping);
         true
     }
 

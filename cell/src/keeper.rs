@@ -4,11 +4,12 @@
 //! [`hold`], [`settle`], [`lookup`]) work their queues off in batches, one under way a stage. What the stages share is
 //! the [`book`]: what this keeper has committed and therefore knows. [`mod@reign`] takes the bucket over, runs the stages,
 //! takes it over again when either store says that something else is true, and in the end hands it over. What follows
-//! from what a store says is decided in [`protocol`], purely.
+//! from what a store says is decided in [`protocol`], purely. [`waits`] knows what would only wait.
 //!
 //! Promises: nothing is answered that is not committed; a keeper that was deposed writes nothing any more (INV-8).
 
 mod book;
+mod due;
 mod elsewhere;
 mod handover;
 mod hold;
@@ -22,6 +23,7 @@ mod take;
 mod taking;
 mod terms;
 mod tick;
+mod waits;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};
 pub(crate) use elsewhere::Elsewhere;
@@ -30,8 +32,9 @@ pub(crate) use lookup::look_up;
 pub(crate) use reign::{End, Reign, reign};
 pub(crate) use settle::MoveAsked;
 pub(crate) use terms::SaleTerms;
+pub(crate) use waits::{Need, Stage, Waits};
 
-use crate::ledger::BucketRef;
+use crate::ledger::{self, BucketRef, LedgerError};
 use crate::link::Reply;
 use proto::id::{BuyerKey, OrderId};
 use proto::limits::STAGE_CALLS_WAITING_MAX;
@@ -99,6 +102,7 @@ pub(crate) struct Keeper {
     moves: mpsc::Sender<MoveAsked>,
     lookups: mpsc::Sender<LookupAsked>,
     book: Mutex<Book>,
+    pub(crate) waits: Waits,
     doubted: Notify,
     let_go: handover::LetGo,
     /// What stood in the way of taking the bucket over when that was last complained of.
@@ -122,7 +126,7 @@ impl Keeper {
         let (moves, moves_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let (lookups, lookups_out) = mpsc::channel(STAGE_CALLS_WAITING_MAX);
         let book = Mutex::new(Book::closed(terms));
-        let doubted = Notify::new();
+        let (waits, doubted) = (Waits::new(), Notify::new());
         let (let_go, complained) = (handover::LetGo::default(), Mutex::default());
         let keeper = Keeper {
             place,
@@ -132,6 +136,7 @@ impl Keeper {
             moves,
             lookups,
             book,
+            waits,
             doubted,
             let_go,
             complained,
@@ -151,13 +156,29 @@ impl Keeper {
         self.doubted.notify_one();
     }
 
+    /// Runs what is done on behalf of one caller on the threads of this keeper's class.
+    pub(crate) fn spawn_call<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.ports.drain.spawn_call_on(self.ports.workers(self), name, task);
+    }
+
     /// Whether it keeps its bucket under `epoch`, as far as it knows.
     pub(crate) fn is_under(&self, epoch: i64) -> bool {
         let book = self.book();
         book.open && book.epoch == epoch
     }
 
-    /// Postgres' clock in microseconds since 1970; the end of time while nobody has seen it, so that nothing is due.
+    /// Looks at Postgres' clock now: microseconds since 1970.
+    pub(crate) async fn look_at_clock(&self) -> Result<i64, LedgerError> {
+        let asked = self.ports.time.ask();
+        let now_us = ledger::now_us(self.ports.pool(self)).await?;
+        self.ports.time.saw(asked, now_us);
+        Ok(now_us)
+    }
+
+    /// Postgres' clock in microseconds since 1970; none while nobody has seen it, so that nothing is due.
     pub(crate) fn now_us(&self) -> Option<i64> {
         self.ports.time.now_us()
     }

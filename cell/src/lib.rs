@@ -18,7 +18,8 @@
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
-//! - [`time`] is Postgres' clock; [`stack`] puts everything together.
+//! - [`time`] is Postgres' clock, and doubts it when clocks part; [`workers`] are the threads that each class of sales works
+//!   on; [`stack`] puts everything together.
 
 mod admission;
 mod archive;
@@ -38,3 +39,4 @@ mod report;
 mod sales;
 pub mod stack;
 mod time;
+mod workers;

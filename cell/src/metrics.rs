@@ -1,6 +1,9 @@
 //! What a cell process counts: the funnel, its batches, and broken promises.
 
+mod delay;
+
 use crate::link::Asked;
+use delay::Delays;
 use proto::invariant::Invariant;
 use proto::wire::events::ledger_entry::Kind;
 use runtime::metric::{Counter, Counters, Histogram, LATENCY_BOUNDS_S, Metrics, SIZE_BOUNDS};
@@ -32,6 +35,7 @@ pub(crate) struct CellMetrics {
     handed_over: Counter,
     elsewhere: Counter,
     take_overs_failed: Vec<(&'static str, Counter)>,
+    pub(crate) delays: Delays,
 }
 
 /// What can stand in the way of a take-over: a store, counts that do not add up, or a mistake of ours.
@@ -120,6 +124,7 @@ impl CellMetrics {
                 &[],
             ),
             take_overs_failed: IN_THE_WAY.map(|why| (why, failed.with(&[("why", why)]))).into(),
+            delays: Delays::new(metrics),
         }
     }
 

@@ -9,7 +9,7 @@ use crate::inventory::{Settled, What};
 use crate::keeper::{Keeper, MoveAsked, Ports};
 use crate::ledger::{self, BucketRef, Found, LedgerError, Refund};
 use crate::link::Reply;
-use crate::payment::{Pool, ProviderError};
+use crate::payment::{Pool, Provider, ProviderError};
 use proto::fault::{Fault, Reason};
 use proto::id::{BuyerKey, OrderId};
 use proto::wire::cell::{Order, answer::Kind};
@@ -25,9 +25,10 @@ const RESUME_EVERY: Duration = Duration::from_secs(2);
 
 /// Refunds a paid order of a bucket that is kept here.
 pub(crate) fn begin(keeper: &Arc<Keeper>, buyer: BuyerKey, order: OrderId, reply: Reply) {
-    let keeper = keeper.clone();
-    let drain = keeper.ports.drain.clone();
-    drain.spawn_call("refund", async move { answer(kept(&keeper, buyer, order).await, reply) });
+    let refunding = keeper.clone();
+    keeper.spawn_call("refund", async move {
+        answer(kept(&refunding, buyer, order).await, reply);
+    });
 }
 
 /// Refunds a paid order of a bucket at rest.
@@ -39,16 +40,17 @@ pub(crate) fn begin_at_rest(
     reply: Reply,
 ) {
     let at_rest = ports.clone();
-    ports.drain.spawn_call("refund", async move {
+    let workers = ports.standard.workers.handle();
+    ports.drain.spawn_call_on(workers, "refund", async move {
         answer(resting(&at_rest, bucket, buyer, order).await, reply);
     });
 }
 
 /// Finishes what an earlier keeper began.
 pub(crate) fn resume(keeper: &Arc<Keeper>) {
-    let keeper = keeper.clone();
-    let drain = keeper.ports.drain.clone();
-    drain.spawn_call("resume refunds", async move {
+    let resuming = keeper.clone();
+    keeper.spawn_call("resume refunds", async move {
+        let keeper = resuming;
         let epoch = keeper.book().epoch;
         while keeper.is_under(epoch) {
             let left = ledger::refunding(keeper.ports.pool(&keeper), keeper.place.bucket).await;
@@ -103,8 +105,8 @@ async fn kept(keeper: &Keeper, buyer: BuyerKey, order: OrderId) -> Result<Order,
     let desk = Desk {
         pool: ports.pool(keeper),
         payments: ports.payments(keeper),
+        provider: ports.provider(keeper),
         bucket: keeper.place.bucket,
-        ports,
     };
     let found = desk.find(buyer, order).await?;
     if found.state == i32::from(State::Refunded) {
@@ -146,7 +148,8 @@ async fn resting(
 ) -> Result<Order, Fault> {
     // Refunds are everyday business, whatever was sold.
     let class = &ports.standard;
-    let desk = Desk { pool: &class.pool, payments: &class.payments, bucket, ports };
+    let desk =
+        Desk { pool: &class.pool, payments: &class.payments, provider: &class.provider, bucket };
     let found = desk.find(buyer, order).await?;
     if found.state == i32::from(State::Refunded) {
         return Ok(shown(&found, Vec::new()));
@@ -164,8 +167,8 @@ async fn resting(
 struct Desk<'a> {
     pool: &'a PgPool,
     payments: &'a Pool,
+    provider: &'a Provider,
     bucket: BucketRef,
-    ports: &'a Ports,
 }
 
 /// Why a refund was not finished.
@@ -204,7 +207,7 @@ impl Desk<'_> {
         refund.begin(self.pool, self.bucket, epoch).await?;
         let turn = seat.turn().await.ok_or(Failed::Busy)?;
         let Refund { order, intent, .. } = refund;
-        let provider = &self.ports.provider;
+        let provider = self.provider;
         // The key would find an earlier refund, but not for ever.
         if !provider.is_refunded(intent).await? {
             provider.refund(&format!("{order}:refund:{intent}"), intent).await?;

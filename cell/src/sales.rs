@@ -77,7 +77,7 @@ impl Sales {
                 continue;
             }
             let Some(terms) = SaleTerms::new(record, keeper.place.number) else { continue };
-            let pool = kept.ports().pool(&keeper);
+            let pool = &kept.ports().standard.pool;
             // Postgres first: it decides what may be held.
             match ledger::set_sale(pool, keeper.place.bucket, &terms.record).await {
                 Ok(()) => keeper.book().terms = terms,

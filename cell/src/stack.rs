@@ -9,15 +9,16 @@ use crate::keeper::{ClassPorts, Elsewhere, Kept, Ports};
 use crate::ledger;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
-use crate::payment::{Pool, Provider, reconcile};
+use crate::payment::{Provider, reconcile};
 use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
 use crate::time::CellTime;
+use crate::workers::{self, Workers};
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
-use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX, TAKE_OVERS_AT_ONCE_MAX};
+use proto::limits::{BATCH_CALLS_MAX, LINK_MESSAGE_BYTES_MAX};
 use proto::wire::cell::ProcessRecord;
 use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
@@ -25,13 +26,15 @@ use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
 const LEASE_S: u32 = 5;
+/// Threads for everyday sales, and for what serves all classes. Two, so that one that computes holds up nobody.
+const STANDARD_THREADS: usize = 2;
 
 /// Runs a cell process until its drain begins.
 ///
@@ -41,18 +44,17 @@ const LEASE_S: u32 = 5;
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
     let gauges = FitnessGauges::new(&metrics);
-    let (flash, standard) =
-        (class(&config, "flash", &gauges)?, class(&config, "standard", &gauges)?);
-    let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
-    let owner = owner.transpose()?;
-    let background = standard.pool.clone();
+    let (flash, standard) = classes(&config, &gauges)?;
+    // What serves all classes goes with everyday work: a rush must not make a process look dead.
+    let (background, workers) = (standard.pool.clone(), standard.workers.handle().clone());
+    let loads =
+        [&flash, &standard].map(|class| (class.workers.name(), class.workers.handle().clone()));
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
-        time: CellTime::new(),
+        time: CellTime::new(clock.clone(), &metrics),
         flash,
         standard,
-        provider: Provider::new(&config.provider)?,
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
         elsewhere: Elsewhere::default(),
@@ -73,11 +75,9 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
-    if !prepare(&background, owner.as_ref(), &gauges, &drain).await? {
+    let (pool, until) = (background.clone(), drain.clone());
+    if !workers.spawn(ready(config.clone(), pool, gauges, until)).await?? {
         return Ok(());
-    }
-    if let Some(owner) = owner {
-        owner.close().await;
     }
     readiness.set("postgres", true);
 
@@ -87,12 +87,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let left = CancellationToken::new();
     let (leaving, claims) =
         (left.clone().drop_guard(), claim(kept.clone(), sales, end.clone(), replaced.clone()));
-    drain.spawn("claim", async move {
+    drain.spawn_on(&workers, "claim", async move {
         claims.await;
         drop(leaving);
     });
-    drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
-    drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
+    let archive = ports.archive.clone().serve(background, end.clone());
+    drain.spawn_on(&workers, "archive", archive);
+    drain.spawn_on(&workers, "reconcile", reconcile(kept.clone(), end.clone()));
+    drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), left.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
@@ -117,6 +119,22 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     Ok(())
 }
 
+/// Prepares Postgres. False: the process is to end.
+async fn ready(
+    config: Config,
+    pool: PgPool,
+    gauges: FitnessGauges,
+    until: Drain,
+) -> Result<bool, PlaneError> {
+    let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
+    let owner = owner.transpose()?;
+    let is_ready = prepare(&pool, owner.as_ref(), &gauges, &until).await;
+    if let Some(owner) = owner {
+        owner.close().await;
+    }
+    Ok(is_ready?)
+}
+
 /// Tells routers where this process is, for as long as it lives.
 fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
     let record = ProcessRecord {
@@ -136,11 +154,28 @@ fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
     );
 }
 
-fn class(config: &Config, name: &str, gauges: &FitnessGauges) -> Result<ClassPorts, PlaneError> {
-    Ok(ClassPorts {
-        pool: ledger::open(config.postgres.expose(), name)?,
-        inventory: Inventory::new(config.redis.expose())?.charted(gauges.clone()),
-        payments: Pool::new(),
-        take_overs: Semaphore::new(TAKE_OVERS_AT_ONCE_MAX),
-    })
+/// What each class of sales has to itself: FLASH, then STANDARD. Connections are made on the threads that use them.
+fn classes(
+    config: &Config,
+    gauges: &FitnessGauges,
+) -> Result<(ClassPorts, ClassPorts), PlaneError> {
+    let flash = class(config, Workers::shared("flash"), gauges)?;
+    let standard = class(config, Workers::own("standard", STANDARD_THREADS)?, gauges)?;
+    Ok((flash, standard))
 }
+
+fn class(
+    config: &Config,
+    workers: Workers,
+    gauges: &FitnessGauges,
+) -> Result<ClassPorts, PlaneError> {
+    let pool = {
+        let _there = workers.handle().enter();
+        ledger::open(config.postgres.expose(), workers.name())?
+    };
+    let inventory = Inventory::new(config.redis.expose())?.charted(gauges.clone());
+    Ok(ClassPorts::new(pool, inventory, Provider::new(&config.provider)?, workers))
+}
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,26 @@ pub const BUCKETS_KEPT_MAX: usize = 4_096;
 pub const ARCHIVE_BUCKETS_MAX: usize = 65_536;
 /// Times that a keeper repeats a batch whose outcome is unknown before it takes the bucket over anew.
 pub const BATCH_TRIES_MAX: u32 = 3;
+/// Batches of a keeper that are committed and that Redis has yet to hear of, behind the one that it is told of.
+pub const FOLLOWS_WAITING_MAX: usize = 1;
+/// Holds that one batch of the sweep ends: who buys meanwhile waits for the bucket's row no longer than for other holds.
+pub const SWEEP_MOVES_MAX: usize = 128;
+/// Buckets of one class that sweep at the same time in one process.
+pub const SWEEPS_AT_ONCE_MAX: usize = 1;
+/// The sweep rests for as long as it works, so that others get on; less the later it is, and not at all from here on.
+pub const SWEEP_LATE_MS: u64 = 1_000;
+/// From how long a commit has been under way on new holds are refused instead of queued behind it.
+pub const WRITER_SLOW_MS: u64 = 1_000;
+/// When a buyer may ask again who was refused because of that.
+pub const WRITER_SLOW_RETRY_MS: u32 = 1_000;
+/// From how long a bucket has had no open keeper on calls are refused instead of queued.
+pub const BUCKET_CLOSED_MS: u64 = 300;
+/// When a buyer may ask again who was refused because of that: after as long as it has lasted, within these bounds.
+pub const BUCKET_CLOSED_RETRY_MS: (u32, u32) = (100, 1_000);
+/// By how much Postgres' clock may step, or differ from a process's own, before nothing expires any more.
+pub const CLOCK_STEP_MS_MAX: u64 = 5_000;
+/// For how long clocks that parted must agree before holds expire again.
+pub const CLOCK_AGREE_MS: u64 = 60_000;
 /// Units and buyers that one slice of a take-over loads into Redis.
 pub const LOAD_SLICE_ENTRIES: usize = 1_000;
 /// Buckets of one class that one process takes over at the same time: the others' batches need connections too.
@@ -120,4 +140,6 @@ const _: () = {
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
+    assert!(SWEEP_MOVES_MAX <= BATCH_CALLS_MAX);
+    assert!(WRITER_SLOW_MS * 2 < CALL_MS_DEFAULT as u64);
 };

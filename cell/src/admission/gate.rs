@@ -163,6 +163,8 @@ impl Gate {
             self.marks.iter().take_while(|(kept_us, _)| kept_us + pace.keeping_us <= self.kept_us);
         let tail = expired.last().map_or(self.tail, |(_, cursor)| (*cursor).max(self.tail));
 
+        // What lies ahead of now was used up by a clock that has been set back since: it counts as used up until now.
+        self.used_us = self.used_us.min(now_us);
         let used_us = self.used_us.max(now_us - pace.burst_us);
         let rate = u128::from(pace.per_1000_s.max(1));
         let elapsed_us = u128::try_from(now_us - used_us).unwrap_or(0);

@@ -3,7 +3,7 @@
 
 use crate::inventory::Joined;
 use crate::keeper::protocol::{self, Next};
-use crate::keeper::{End, JoinAsked, Keeper, Reign};
+use crate::keeper::{End, JoinAsked, Keeper, Need, Reign, Stage as At};
 use crate::ledger::{self, GateRow};
 use proto::fault::{Fault, Reason};
 use proto::limits::{BATCH_CALLS_MAX, RANK_BLOCK};
@@ -36,7 +36,13 @@ pub(crate) async fn serve(
             taken = joins.recv_many(&mut batch, keeper.ports.batch_calls_max) => if taken == 0 { return End::Stopped },
         }
         keeper.ports.metrics.join_batch(batch.len());
-        if let Err(end) = stage.run(&mut batch).await {
+        let ran = tokio::select! {
+            ran = stage.run(&mut batch) => ran,
+            never = keeper.waits.refuse_while_slow(Need::Rank, joins, |asked, fault| {
+                keeper.refuse_early(asked.reply, fault);
+            }) => match never {},
+        };
+        if let Err(end) = ran {
             return end;
         }
     }
@@ -103,6 +109,7 @@ impl Stage<'_> {
         let ranks = self.ranks + RANK_BLOCK;
         let row = GateRow { ranks, tail: 0, cursor: 0, gate_us: 0 };
         let pool = self.keeper.ports.pool(self.keeper);
+        let _waiting = self.keeper.waits.begin(At::Join);
         match ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row).await {
             Ok(()) => {
                 self.ranks = ranks;

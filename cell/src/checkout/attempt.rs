@@ -118,7 +118,7 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
         // Its time ran out while the payment was opened; or something else is true, which is not to be guessed.
         Err(_) => return try_to_expire(keeper, &bill).await,
     }
-    let provider = &keeper.ports.provider;
+    let provider = keeper.ports.provider(keeper);
     let confirmed = provider.confirm(&format!("{order}:{}", bill.attempt), &intent, method).await;
     drop(turn);
     match confirmed {
@@ -147,7 +147,7 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
 /// Opens the payment at the provider, or finds the one that was opened before.
 async fn open(keeper: &Keeper, bill: &Bill) -> Result<String, ProviderError> {
     let order = bill.order;
-    let provider = &keeper.ports.provider;
+    let provider = keeper.ports.provider(keeper);
     let metadata = [
         ("order", order.to_string()),
         ("org", keeper.place.org.to_string()),
@@ -187,7 +187,7 @@ async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str, seat: &S
     }
     tracing::error!(order = %bill.order, intent, "a payment's outcome stays unknown; somebody must look");
     commit(keeper, &bill, Kind::Review, Some(intent)).await?.ok();
-    keeper.ports.drain.spawn_call("review", review(keeper.clone(), (bill.order, bill.epoch)));
+    keeper.spawn_call("review", review(keeper.clone(), (bill.order, bill.epoch)));
     Some(Ok(shown(&bill, State::Review)))
 }
 
@@ -218,6 +218,10 @@ async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) ->
 
 /// Ends a hold by its time, as the sweep would. Its buyer is told that it is over only when the ledger agrees.
 async fn try_to_expire(keeper: &Keeper, bill: &Bill) -> End {
+    // A clock in doubt takes no hold away; whoever wants to pay asks again.
+    if keeper.look_at_clock().await.is_err() || !keeper.ports.time.is_sure() {
+        return Some(Err(Fault::later(Reason::PaymentBusy, CLOSED_MS)));
+    }
     for _ in 0..BRINK_TRIES_MAX {
         let step = Move::plain(bill.order, Kind::Expired, bill.units.clone());
         if keeper.ask_move(step, bill.epoch).await?.is_ok() {
@@ -293,10 +297,8 @@ fn shown(bill: &Bill, state: State) -> Order {
 fn finish(keeper: &Keeper, (order, epoch): Of, end: End, tell: &watch::Sender<Option<AttemptEnd>>) {
     {
         let mut book = keeper.book();
-        if book.epoch == epoch
-            && let Some(live) = book.order_mut(order)
-        {
-            live.attempt = None;
+        if book.epoch == epoch {
+            book.end_attempt(order);
         }
     }
     if let Some(end) = end {

@@ -27,7 +27,7 @@ pub(super) async fn look_up(
     intent: &str,
 ) -> Outcome {
     let Some(_turn) = seat.turn().await else { return Outcome::Unknown };
-    let provider = &keeper.ports.provider;
+    let provider = keeper.ports.provider(keeper);
     let known = match provider.retrieve(intent).await {
         Ok(known) => known,
         Err(error) => {

@@ -6,6 +6,9 @@ use redis::Value;
 
 /// Bytes of an entry of `hold.lua`.
 const ENTRY_BYTES: usize = 41;
+/// Bytes of an entry of `settle.lua` without its units, and of a unit there.
+const SETTLED_BYTES: usize = 43;
+const UNIT_BYTES: usize = 4;
 
 /// A hold to try.
 #[derive(Clone, Copy, Debug)]
@@ -135,21 +138,25 @@ impl Inventory {
         (epoch, batch): (i64, i64),
         settled: &[Settled],
     ) -> Result<u32, InventoryError> {
+        let mut entries = Vec::with_capacity(settled.len() * (SETTLED_BYTES + UNIT_BYTES));
+        for entry in settled {
+            entries.push(match entry.what {
+                What::Returned => b'R',
+                What::Undone => b'U',
+                What::Paid => b'P',
+                What::Refunded => b'F',
+            });
+            entries.extend_from_slice(&entry.buyer.0);
+            entries.extend_from_slice(&entry.order.0);
+            entries.extend_from_slice(&entry.rank.to_be_bytes());
+            let units = u16::try_from(entry.indices.len()).map_err(|_| too_many(entry.order))?;
+            entries.extend_from_slice(&units.to_be_bytes());
+            entries.extend(entry.indices.iter().flat_map(|index| index.to_be_bytes()));
+        }
         let mut command = redis::cmd("FCALL");
         command.arg("fg_settle").arg(4);
         command.arg(&keys.rec).arg(&keys.units).arg(&keys.free).arg(&keys.buyers);
-        command.arg(epoch).arg(batch);
-        for entry in settled {
-            let what = match entry.what {
-                What::Returned => "R",
-                What::Undone => "U",
-                What::Paid => "P",
-                What::Refunded => "F",
-            };
-            let indices: Vec<u8> =
-                entry.indices.iter().flat_map(|index| index.to_be_bytes()).collect();
-            command.arg(what).arg(&entry.buyer.0).arg(&entry.order.0).arg(entry.rank).arg(indices);
-        }
+        command.arg(epoch).arg(batch).arg(entries);
         match self.call(run, &command).await? {
             Value::Int(freed) => u32::try_from(freed).map_err(|_| odd("settle")),
             _ => Err(odd("settle")),
@@ -188,6 +195,11 @@ impl Inventory {
 /// An answer of another shape than the script's header says: a defect, after which nothing is sure.
 fn odd(function: &str) -> InventoryError {
     InventoryError::Unknown(format!("{function} answered in an unknown shape"))
+}
+
+/// An order of more units than any cap allows: nothing was sent, and nothing is sure.
+fn too_many(order: OrderId) -> InventoryError {
+    InventoryError::Unknown(format!("order {order} has more units than an order can have"))
 }
 
 /// The answers of `hold.lua`, one behind the other.

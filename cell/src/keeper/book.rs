@@ -2,6 +2,7 @@
 //! keeper's commits change it, so it is never ahead of the ledger.
 
 use super::SaleTerms;
+use super::due::Due;
 use super::protocol::Memory;
 use crate::admission::{Gate, Step};
 use crate::ledger::{Loaded, Share};
@@ -9,7 +10,7 @@ use proto::fault::Fault;
 use proto::id::{BuyerKey, OrderId};
 use proto::wire::cell::{BucketState, Order};
 use proto::wire::storefront::order::State;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use tokio::sync::watch;
 
@@ -53,7 +54,7 @@ pub(crate) struct Book {
     live: u32,
     shares: Vec<Share>,
     orders: HashMap<OrderId, Live>,
-    due: BTreeSet<(i64, OrderId)>,
+    due: Due,
     /// Paid orders whose refunds are under way here.
     pub(crate) refunds: HashSet<OrderId>,
     version: u64,
@@ -75,7 +76,7 @@ impl Book {
             live: 0,
             shares: Vec::new(),
             orders: HashMap::new(),
-            due: BTreeSet::new(),
+            due: Due::default(),
             refunds: HashSet::new(),
             version: 0,
             told: BucketState::default(),
@@ -192,29 +193,55 @@ impl Book {
     pub(crate) fn hold(&mut self, order: OrderId, live: Live) {
         self.live += u32::try_from(live.units.len()).unwrap_or(u32::MAX);
         self.gate.spend(live.ticket);
-        if live.state == State::Held {
-            self.due.insert((live.deadline_us, order));
-        }
         self.orders.insert(order, live);
+        self.set_due(order);
     }
 
     /// A live order has come into another state and is still live.
     pub(crate) fn turn(&mut self, order: OrderId, state: State) {
         if let Some(live) = self.orders.get_mut(&order) {
             live.state = state;
-            let due = (live.deadline_us, order);
-            if state == State::Held {
-                self.due.insert(due);
-            } else {
-                self.due.remove(&due);
+        }
+        self.set_due(order);
+    }
+
+    /// Somebody begins to pay a live order, or to end it: the sweep leaves it alone.
+    pub(crate) fn begin_attempt(&mut self, order: OrderId, attempt: Attempt) {
+        if let Some(live) = self.orders.get_mut(&order) {
+            live.attempt = Some(attempt);
+        }
+        self.set_due(order);
+    }
+
+    /// Nobody is at it any more.
+    pub(crate) fn end_attempt(&mut self, order: OrderId) {
+        if let Some(live) = self.orders.get_mut(&order) {
+            live.attempt = None;
+        }
+        self.set_due(order);
+    }
+
+    /// The sweep leaves an order alone until `from_us`, or until something becomes of it.
+    pub(crate) fn postpone(&mut self, order: OrderId, from_us: i64) {
+        if self.orders.contains_key(&order) {
+            self.due.put(order, from_us);
+        }
+    }
+
+    /// An order is the sweep's while it is HELD and nobody is at it.
+    fn set_due(&mut self, order: OrderId) {
+        match self.orders.get(&order) {
+            Some(live) if live.state == State::Held && live.attempt.is_none() => {
+                self.due.put(order, live.deadline_us);
             }
+            _ => self.due.remove(order),
         }
     }
 
     /// A live order ended: paid, or its units are free.
     pub(crate) fn end(&mut self, order: OrderId, state: State) -> Option<Live> {
         let live = self.orders.remove(&order)?;
-        self.due.remove(&(live.deadline_us, order));
+        self.due.remove(order);
         let quantity = u32::try_from(live.units.len()).unwrap_or(u32::MAX);
         self.live -= quantity.min(self.live);
         if state == State::Paid {
@@ -229,12 +256,14 @@ impl Book {
         self.paid -= quantity.min(self.paid);
     }
 
-    /// HELD orders whose time was over at `before_us`, the longest overdue first, that nobody is about to pay.
-    pub(crate) fn overdue(&self, before_us: i64, most: usize) -> Vec<OrderId> {
-        let over = self.due.iter().take_while(|(deadline_us, _)| *deadline_us <= before_us);
-        let idle =
-            |order: &OrderId| self.orders.get(order).is_some_and(|live| live.attempt.is_none());
-        over.map(|(_, order)| *order).filter(idle).take(most).collect()
+    /// Orders that the sweep may end when it is `until_us`, the longest overdue first.
+    pub(crate) fn due(&self, until_us: i64, most: usize) -> Vec<OrderId> {
+        self.due.at(until_us, most)
+    }
+
+    /// From when on the first order is due.
+    pub(crate) fn first_due(&self) -> Option<i64> {
+        self.due.first()
     }
 
     /// An order as its buyer is told.

@@ -2,9 +2,10 @@
 
 use super::protocol::{self, AfterRefusal, Next, Refusal};
 use super::reign::End;
-use super::{HoldAsked, Keeper, Live, MoveAsked, Reign, Why};
+use super::{HoldAsked, Keeper, Live, MoveAsked, Need, Reign, Stage as At, Why};
 use crate::inventory::{Grant, HoldTry, Settled, What};
 use crate::ledger::{Hold, HoldBatch, LedgerError};
+use crate::link::Reply;
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::invariant::Invariant;
@@ -51,7 +52,13 @@ pub(super) async fn serve(
             () = reign.stop.cancelled() => return End::Stopped,
             taken = holds.recv_many(&mut batch, keeper.ports.batch_calls_max) => if taken == 0 { return End::Stopped },
         }
-        if let Err(end) = stage.run(batch.drain(..)).await {
+        let ran = tokio::select! {
+            ran = stage.run(batch.drain(..)) => ran,
+            never = keeper.waits.refuse_while_slow(Need::Commit, holds, |asked, fault| {
+                keeper.refuse_early(asked.reply, fault);
+            }) => match never {},
+        };
+        if let Err(end) = ran {
             return end;
         }
     }
@@ -104,7 +111,7 @@ impl Stage<'_> {
                 let answer = same_request(live, asked.quantity)
                     .map(|()| book.show(asked.order, live, now_us));
                 drop(book);
-                answer_with(asked, answer);
+                answer_with(asked.reply, answer);
                 continue;
             }
             let closed = book.terms.closed(now_us);
@@ -222,6 +229,7 @@ impl Stage<'_> {
         };
         let holds: Vec<Hold> = granted.iter().map(|granted| granted.hold.clone()).collect();
         let pool = self.keeper.ports.pool(self.keeper);
+        let _waiting = self.keeper.waits.begin(At::Hold);
         let mut tries = 1;
         loop {
             match batch.commit(pool, &holds).await {
@@ -329,11 +337,11 @@ impl Stage<'_> {
             None => Err(Fault::later(Reason::NoUnitNow, NO_UNIT_MS)),
         };
         drop(book);
-        answer_with(asked, answer);
+        answer_with(asked.reply, answer);
     }
 }
 
-fn same_request(live: &Live, quantity: u32) -> Result<(), Fault> {
+pub(super) fn same_request(live: &Live, quantity: u32) -> Result<(), Fault> {
     if u32::try_from(live.units.len()).is_ok_and(|units| units == quantity) {
         Ok(())
     } else {
@@ -341,9 +349,9 @@ fn same_request(live: &Live, quantity: u32) -> Result<(), Fault> {
     }
 }
 
-fn answer_with(asked: HoldAsked, answer: Result<proto::wire::cell::Order, Fault>) {
+pub(super) fn answer_with(reply: Reply, answer: Result<proto::wire::cell::Order, Fault>) {
     match answer {
-        Ok(order) => asked.reply.send(Kind::Order(order)),
-        Err(fault) => asked.reply.refuse(&fault),
+        Ok(order) => reply.send(Kind::Order(order)),
+        Err(fault) => reply.refuse(&fault),
     }
 }

@@ -8,13 +8,15 @@ use crate::metrics::CellMetrics;
 use crate::payment::{Pool, Provider};
 use crate::report::Reports;
 use crate::time::CellTime;
+use crate::workers::Workers;
 use arc_swap::ArcSwap;
-use proto::limits::BUCKETS_KEPT_MAX;
+use proto::limits::{BUCKETS_KEPT_MAX, SWEEPS_AT_ONCE_MAX, TAKE_OVERS_AT_ONCE_MAX};
 use proto::ticket::TicketKey;
 use runtime::drain::Drain;
 use sqlx::PgPool;
 use std::collections::HashMap;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +25,28 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct ClassPorts {
     pub(crate) pool: PgPool,
     pub(crate) inventory: Inventory,
+    pub(crate) provider: Provider,
     pub(crate) payments: Pool,
+    pub(crate) workers: Workers,
+    /// Places for those who sweep.
+    pub(crate) sweepers: Semaphore,
     /// Buckets that may be taken over at the same time.
     pub(crate) take_overs: Semaphore,
+}
+
+impl ClassPorts {
+    /// Nothing is under way.
+    pub(crate) fn new(
+        pool: PgPool,
+        inventory: Inventory,
+        provider: Provider,
+        workers: Workers,
+    ) -> ClassPorts {
+        let sweepers = Semaphore::new(SWEEPS_AT_ONCE_MAX);
+        let take_overs = Semaphore::new(TAKE_OVERS_AT_ONCE_MAX);
+        let payments = Pool::new();
+        ClassPorts { pool, inventory, provider, payments, workers, sweepers, take_overs }
+    }
 }
 
 /// What keepers work with.
@@ -38,7 +59,6 @@ pub(crate) struct Ports {
     pub(crate) time: CellTime,
     pub(crate) flash: ClassPorts,
     pub(crate) standard: ClassPorts,
-    pub(crate) provider: Provider,
     /// The live keys of tickets, the one that signs first.
     pub(crate) tickets: ArcSwap<Vec<TicketKey>>,
     pub(crate) states: States,
@@ -62,6 +82,16 @@ impl Ports {
         &self.of(keeper).pool
     }
 
+    /// The provider, by connections of a keeper's class.
+    pub(crate) fn provider(&self, keeper: &Keeper) -> &Provider {
+        &self.of(keeper).provider
+    }
+
+    /// The threads for a keeper's sale.
+    pub(crate) fn workers(&self, keeper: &Keeper) -> &Handle {
+        self.of(keeper).workers.handle()
+    }
+
     /// The connection to Redis for a keeper's sale.
     pub(crate) fn inventory(&self, keeper: &Keeper) -> &Inventory {
         &self.of(keeper).inventory
@@ -70,6 +100,11 @@ impl Ports {
     /// The turns in which buckets of a keeper's class are taken over.
     pub(crate) fn take_overs(&self, keeper: &Keeper) -> &Semaphore {
         &self.of(keeper).take_overs
+    }
+
+    /// The places for sweeps of a keeper's class.
+    pub(crate) fn sweepers(&self, keeper: &Keeper) -> &Semaphore {
+        &self.of(keeper).sweepers
     }
 
     /// The payment pool for a keeper's sale.

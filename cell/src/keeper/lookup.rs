@@ -1,7 +1,7 @@
 //! The stage that looks into the ledger for orders that are no longer live, many at a time.
 
 use super::reign::End;
-use super::{AttemptEnd, Keeper, LookupAsked, Reign, Why};
+use super::{AttemptEnd, Keeper, LookupAsked, Need, Reign, Stage, Why};
 use crate::ledger::{self, BucketRef, Found};
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
@@ -30,7 +30,16 @@ pub(super) async fn serve(
             taken = lookups.recv_many(&mut batch, BATCH_CALLS_MAX) => if taken == 0 { return End::Stopped },
         }
         let asked = std::mem::take(&mut batch);
-        look_up(keeper.ports.pool(keeper), keeper.place.bucket, asked).await;
+        let looking = async {
+            let _waiting = keeper.waits.begin(Stage::Look);
+            look_up(keeper.ports.pool(keeper), keeper.place.bucket, asked).await;
+        };
+        tokio::select! {
+            () = looking => {}
+            never = keeper.waits.refuse_while_slow(Need::Look, lookups, |asked, fault| {
+                keeper.refuse_early(asked.reply, fault);
+            }) => match never {},
+        }
     }
 }
 

@@ -7,10 +7,11 @@
 
 use super::protocol::TakeOver;
 use super::taking::{Failed, Later, take_over};
-use super::{Keeper, Queues, handover, hold, lookup, settle, sweep, tick};
+use super::{Keeper, Queues, handover, hold, lookup, settle, tick, waits};
 use crate::admission;
 use crate::inventory::{self, BucketKeys};
-use proto::limits::RANK_BLOCK;
+use proto::fault::{Fault, Reason};
+use proto::limits::{BUCKET_CLOSED_RETRY_MS, RANK_BLOCK};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -50,12 +51,17 @@ pub(crate) async fn reign(keeper: Arc<Keeper>, mut queues: Queues, epoch: i64) {
     let mut in_doubt_since = Instant::now();
     let mut rests = false;
     while !end.is_cancelled() {
-        let (reign, oldest) = match take_over(&keeper, &mut at, &end).await {
+        let taken = tokio::select! {
+            taken = take_over(&keeper, &mut at, &end) => taken,
+            never = keeper.waits.refuse_while_closed(&mut queues) => match never {},
+        };
+        let (reign, oldest) = match taken {
             Ok(taken) => taken,
             Err(Failed::Deposed) => break,
             Err(Failed::Later(later)) => {
                 complain(&keeper, &at, &later);
-                refuse_waiting(&mut queues);
+                let (again_ms, _) = BUCKET_CLOSED_RETRY_MS;
+                waits::refuse_all(&mut queues, &Fault::later(Reason::BucketMoving, again_ms));
                 let pause = tokio::time::sleep(at.pause());
                 tokio::select! { () = pause => continue, () = end.cancelled() => break }
             }
@@ -66,11 +72,14 @@ pub(crate) async fn reign(keeper: Arc<Keeper>, mut queues: Queues, epoch: i64) {
             let tidying = tidy(keeper.clone(), reign.clone(), oldest);
             keeper.ports.drain.spawn_call("tidy", tidying);
         }
-        drop_moves(&mut queues);
+        // What was asked of the epoch before is void: the book was read anew, and so was Redis.
+        while queues.moves.try_recv().is_ok() {}
+        keeper.waits.set_open(true);
         let ended = stages(&keeper, &mut queues, &reign).await;
         in_doubt_since = Instant::now();
         at = at.again();
         keeper.book().open = false;
+        keeper.waits.set_open(false);
         rests = ended == End::Rest;
         if rests {
             come_to_rest(&keeper, &reign).await;
@@ -133,30 +142,16 @@ async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End
     };
     let (joins, holds, moves, lookups) =
         (&mut queues.joins, &mut queues.holds, &mut queues.moves, &mut queues.lookups);
-    let ends: [End; 6] = tokio::join!(
+    let ends: [End; 5] = tokio::join!(
         async { first(admission::serve(keeper, joins, reign).await) },
         async { first(hold::serve(keeper, holds, reign).await) },
         async { first(settle::serve(keeper, moves, reign).await) },
         async { first(lookup::serve(keeper, lookups, reign).await) },
-        async { first(sweep::serve(keeper, reign).await) },
         async { first(tick::serve(keeper, reign).await) },
     )
     .into();
     let told = |wanted: End| ends.contains(&wanted).then_some(wanted);
     told(End::Doubt).or_else(|| told(End::Rest)).unwrap_or(End::Stopped)
-}
-
-/// Buyers who wait are told to try again: nothing is known for sure at the moment.
-fn refuse_waiting(queues: &mut Queues) {
-    while queues.joins.try_recv().is_ok() {}
-    while queues.holds.try_recv().is_ok() {}
-    while queues.lookups.try_recv().is_ok() {}
-    drop_moves(queues);
-}
-
-/// What was asked of the epoch before is void: the book was read anew, and so was Redis.
-fn drop_moves(queues: &mut Queues) {
-    while queues.moves.try_recv().is_ok() {}
 }
 
 const _: () = assert!(RANK_BLOCK >= proto::limits::BATCH_CALLS_MAX as u64);

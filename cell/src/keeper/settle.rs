@@ -1,18 +1,30 @@
 //! The stage that moves orders on: a batch is committed by Postgres, known in the book, and then followed in Redis, so
 //! that a unit is free only after the end of its order is written.
+//!
+//! Two work hand in hand, each on one batch at a time and in the same order: [`commit`] writes the next batch while
+//! [`follow`] tells Redis of the last one. What somebody asked for (a payment's step, a cancel, a grant to take back) takes
+//! turns with what the sweep finds overdue, so that neither waits for more than one batch of the other.
 
-use super::protocol::{self, AfterRefusal, Next, Refusal};
+mod commit;
+mod follow;
+
 use super::reign::End;
-use super::{Keeper, Reign};
-use crate::inventory::{Settled, What};
-use crate::ledger::{LedgerError, Move, SettleBatch};
-use proto::fault::{Fault, Reason};
-use proto::limits::BATCH_CALLS_MAX;
-use proto::wire::events::ledger_entry::Kind;
-use proto::wire::storefront::order::State;
+use super::{Keeper, Reign, sweep};
+use crate::inventory::Settled;
+use crate::ledger::Move;
+use commit::Committer;
+use follow::Follower;
+use proto::fault::Fault;
+use proto::limits::{BATCH_CALLS_MAX, FOLLOWS_WAITING_MAX, SWEEP_MOVES_MAX};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use tokio::sync::{mpsc::Receiver, oneshot};
+use std::time::Duration;
+use tokio::sync::{SemaphorePermit, mpsc, mpsc::Receiver, oneshot};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked for what is overdue, when nothing was a moment ago.
+const SWEEP_EVERY: Duration = Duration::from_millis(100);
 
 /// Something for this stage to do.
 #[derive(Debug)]
@@ -38,16 +50,23 @@ impl MoveAsked {
     }
 }
 
-struct Stage<'a> {
-    keeper: &'a Arc<Keeper>,
-    reign: &'a Reign,
-    /// The last batch that Postgres has.
-    committed: i64,
-    /// The last batch that Redis has.
-    followed: i64,
+type Reply = oneshot::Sender<Result<(), Fault>>;
+
+/// What is to be done in one batch.
+enum Work {
+    /// What was asked for: moves, with those who wait for them, and grants to take back.
+    Asked(Vec<(Move, Reply)>, Vec<Settled>),
+    /// What the sweep found.
+    Swept(Vec<Move>),
 }
 
-type Reply = oneshot::Sender<Result<(), Fault>>;
+/// What was committed and Redis does not know yet.
+#[derive(Default)]
+struct Committed {
+    follow: Vec<Settled>,
+    /// Who is told that it is done.
+    told: Vec<Reply>,
+}
 
 /// Works the queue off until it must end.
 pub(super) async fn serve(
@@ -55,23 +74,121 @@ pub(super) async fn serve(
     moves: &mut Receiver<MoveAsked>,
     reign: &Reign,
 ) -> End {
-    let mut stage = Stage { keeper, reign, committed: reign.settle_batch, followed: 0 };
-    let mut taken = Vec::with_capacity(BATCH_CALLS_MAX);
-    let mut waiting = VecDeque::new();
+    // Either of the two stops both, each after the batch that it has under way.
+    let stop = reign.stop.child_token();
+    let (committed, follows) = mpsc::channel(FOLLOWS_WAITING_MAX);
+    let ends = tokio::join!(
+        commit(keeper, moves, reign, committed, &stop),
+        Follower::new(keeper, reign).serve(follows, &stop),
+    );
+    match ends {
+        (End::Doubt, _) | (_, End::Doubt) => End::Doubt,
+        _ => End::Stopped,
+    }
+}
+
+async fn commit(
+    keeper: &Arc<Keeper>,
+    moves: &mut Receiver<MoveAsked>,
+    reign: &Reign,
+    committed: mpsc::Sender<Committed>,
+    stop: &CancellationToken,
+) -> End {
+    let mut committer = Committer::new(keeper, reign);
+    let mut desk = Desk::new(keeper, reign.epoch);
     loop {
-        if waiting.is_empty() {
+        let next = async {
+            // First a place behind the batch that Redis follows, so that Postgres is never two ahead.
+            let place = committed.reserve().await.ok()?;
+            Some((place, desk.next(moves).await?))
+        };
+        let (place, work) = tokio::select! {
+            biased;
+            () = stop.cancelled() => return End::Stopped,
+            next = next => match next { Some(next) => next, None => return End::Stopped },
+        };
+        let began = Instant::now();
+        match committer.run(work).await {
+            Ok(batch) => place.send(batch),
+            Err(end) => return end,
+        }
+        desk.did(began.elapsed());
+    }
+}
+
+/// Where what is to be done waits.
+struct Desk<'a> {
+    keeper: &'a Keeper,
+    epoch: i64,
+    asked: VecDeque<MoveAsked>,
+    /// Whether the last batch was of what had been asked for.
+    asked_last: bool,
+    /// This bucket's place among those that sweep, from its batch on to the end of the rest after it.
+    place: Option<SemaphorePermit<'a>>,
+    rest_until: Instant,
+    tick: Interval,
+}
+
+impl<'a> Desk<'a> {
+    fn new(keeper: &'a Keeper, epoch: i64) -> Desk<'a> {
+        let mut tick = tokio::time::interval(SWEEP_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let asked = VecDeque::with_capacity(BATCH_CALLS_MAX);
+        let rest_until = Instant::now();
+        Desk { keeper, epoch, asked, asked_last: false, place: None, rest_until, tick }
+    }
+
+    /// Waits for the next batch. None: nobody can ask any more.
+    async fn next(&mut self, moves: &mut Receiver<MoveAsked>) -> Option<Work> {
+        let sweepers = self.keeper.ports.sweepers(self.keeper);
+        let most = self.keeper.ports.batch_calls_max;
+        loop {
+            while self.asked.len() < most
+                && let Ok(asked) = moves.try_recv()
+            {
+                self.asked.push_back(asked);
+            }
+            if Instant::now() >= self.rest_until {
+                self.place = None;
+            }
+            let (is_asked, rests) = (!self.asked.is_empty(), self.place.is_some());
+            let is_due = !rests && !sweep::due(self.keeper, 1).is_empty();
+            if asked_first(is_asked, is_due, self.asked_last) {
+                return Some(self.asked());
+            }
             tokio::select! {
                 biased;
-                () = reign.stop.cancelled() => return End::Stopped,
-                count = moves.recv_many(&mut taken, keeper.ports.batch_calls_max) => if count == 0 { return End::Stopped },
+                Ok(permit) = sweepers.acquire(), if is_due => {
+                    (self.asked_last, self.place) = (false, Some(permit));
+                    return Some(Work::Swept(sweep::due(self.keeper, SWEEP_MOVES_MAX.min(most))));
+                }
+                // Others sweep at the moment, so it is their turn after all.
+                () = std::future::ready(()), if is_asked => return Some(self.asked()),
+                asked = moves.recv() => self.asked.push_back(asked?),
+                () = tokio::time::sleep_until(self.rest_until), if rests => {}
+                _ = self.tick.tick(), if !is_due && !rests => {}
             }
-            waiting.extend(taken.drain(..));
-        }
-        let (steps, undone) = next_batch(&mut waiting, reign.epoch);
-        if let Err(end) = stage.run(steps, undone).await {
-            return end;
         }
     }
+
+    /// The last batch took `took`.
+    fn did(&mut self, took: Duration) {
+        if self.place.is_some() && !self.asked_last {
+            self.rest_until = Instant::now() + sweep::rest_after(self.keeper, took);
+        }
+    }
+
+    fn asked(&mut self) -> Work {
+        self.asked_last = true;
+        let (steps, undone) = next_batch(&mut self.asked, self.epoch);
+        Work::Asked(steps, undone)
+    }
+}
+
+/// Whether what was asked for goes before what is due. Only when it did so last time is it the sweep's turn, so that
+/// neither waits for more than one batch of the other.
+fn asked_first(is_asked: bool, is_due: bool, asked_last: bool) -> bool {
+    is_asked && !(is_due && asked_last)
 }
 
 /// A batch in which every order stands once; a second move of an order waits for the next one. What an earlier epoch
@@ -93,154 +210,45 @@ fn next_batch(waiting: &mut VecDeque<MoveAsked>, now: i64) -> (Vec<(Move, Reply)
     (steps, undone)
 }
 
-impl Stage<'_> {
-    async fn run(&mut self, steps: Vec<(Move, Reply)>, undone: Vec<Settled>) -> Result<(), End> {
-        let mut follow = undone;
-        let mut told = Vec::with_capacity(steps.len());
-        if !steps.is_empty() {
-            self.keeper.ports.metrics.settle_batch(steps.len());
-            let (moves, replies): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
-            match self.commit(&moves).await {
-                Ok(_) => self.note(moves.into_iter().zip(replies), &mut follow, &mut told),
-                Err(error)
-                    if protocol::move_refused(Refusal::of(&error), moves.len())
-                        != AfterRefusal::Doubt =>
-                {
-                    self.one_by_one(moves.into_iter().zip(replies), &mut follow, &mut told).await?;
-                }
-                Err(error) => return Err(doubt(&error)),
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::id::OrderId;
+    use proto::wire::events::ledger_entry::Kind;
+
+    #[test]
+    fn payments_and_cancels_stand_behind_one_batch_of_the_sweep_at_most() {
+        let (mut asked, mut swept, mut last) = (0, 0, false);
+        let mut served = String::new();
+        // Fifty cancels' batches come while there are a hundred batches to sweep.
+        while swept < 100 {
+            last = asked_first(asked < 50, true, last);
+            served.push(if last { 'a' } else { 's' });
+            (asked, swept) = (asked + i32::from(last), swept + i32::from(!last));
         }
-        let followed = self.follow(&follow).await;
-        for reply in told {
-            // Whoever asked may have gone: the move stands all the same.
-            drop(reply.send(Ok(())));
-        }
-        followed
+        assert_eq!(served, format!("{}{}", "as".repeat(50), "s".repeat(50)));
+        assert!(asked_first(true, false, true), "nothing is due");
+        assert!(!asked_first(false, false, false), "nothing is asked");
     }
 
-    async fn one_by_one(
-        &mut self,
-        steps: impl Iterator<Item = (Move, Reply)>,
-        follow: &mut Vec<Settled>,
-        told: &mut Vec<Reply>,
-    ) -> Result<(), End> {
-        for (step, reply) in steps {
-            match self.commit(std::slice::from_ref(&step)).await {
-                Ok(_) => self.note(std::iter::once((step, reply)), follow, told),
-                Err(LedgerError::Conflict(why)) => {
-                    tracing::debug!(why, kind = ?step.kind, "an order cannot move");
-                    drop(reply.send(Err(Reason::OrderStateConflict.into())));
-                }
-                Err(error) => return Err(doubt(&error)),
-            }
-        }
-        Ok(())
-    }
-
-    async fn commit(&mut self, moves: &[Move]) -> Result<i64, LedgerError> {
-        let batch = SettleBatch {
-            bucket: self.keeper.place.bucket,
-            epoch: self.reign.epoch,
-            batch: self.committed + 1,
+    #[test]
+    fn an_order_stands_in_a_batch_once_and_earlier_epochs_are_void() {
+        let ask = |order, kind, epoch| {
+            MoveAsked::new(Move::plain(OrderId([order; 16]), kind, Vec::new()), epoch).0
         };
-        let pool = self.keeper.ports.pool(self.keeper);
-        let mut tries = 1;
-        loop {
-            match batch.commit(pool, moves).await {
-                Ok(at_us) => {
-                    self.committed += 1;
-                    return Ok(at_us);
-                }
-                Err(error) => match protocol::after(protocol::said_by_ledger(&error), tries) {
-                    Next::Repeat => {
-                        tracing::warn!(%error, "a move's outcome is unknown");
-                        tries += 1;
-                    }
-                    Next::Doubt => return Err(error.after_unknown()),
-                    Next::Refused => return Err(error),
-                },
-            }
-        }
+        let mut waiting = VecDeque::from([
+            ask(1, Kind::Paying, 7),
+            ask(2, Kind::Cancelled, 6),
+            ask(1, Kind::Paid, 7),
+            ask(3, Kind::Cancelled, 7),
+        ]);
+        let mut batch = || {
+            let (steps, _) = next_batch(&mut waiting, 7);
+            let kinds = steps.iter().map(|(step, _)| (step.order.0[0], step.kind));
+            kinds.collect::<Vec<_>>()
+        };
+        assert_eq!(batch(), [(1, Kind::Paying), (3, Kind::Cancelled)]);
+        assert_eq!(batch(), [(1, Kind::Paid)]);
+        assert_eq!(batch(), []);
     }
-
-    /// The moves are committed: the book knows, and Redis will.
-    fn note(
-        &self,
-        steps: impl Iterator<Item = (Move, Reply)>,
-        follow: &mut Vec<Settled>,
-        told: &mut Vec<Reply>,
-    ) {
-        let mut book = self.keeper.book();
-        for (step, reply) in steps {
-            self.keeper.ports.metrics.moved(step.kind);
-            let (ended, what) = match step.kind {
-                Kind::Expired => (book.end(step.order, State::Expired), What::Returned),
-                Kind::Cancelled => (book.end(step.order, State::Cancelled), What::Returned),
-                Kind::Paid => (book.end(step.order, State::Paid), What::Paid),
-                Kind::Paying => {
-                    if let Some(live) = book.order_mut(step.order) {
-                        live.attempts = step.attempt;
-                        live.intent.clone_from(&step.intent);
-                    }
-                    book.turn(step.order, State::Paying);
-                    (None, What::Paid)
-                }
-                Kind::Declined => {
-                    book.turn(step.order, State::Held);
-                    (None, What::Paid)
-                }
-                Kind::Review => {
-                    book.turn(step.order, State::Review);
-                    (None, What::Paid)
-                }
-                Kind::Refunded
-                | Kind::Refunding
-                | Kind::GivenUp
-                | Kind::Accepted
-                | Kind::Granted
-                | Kind::Held
-                | Kind::Unspecified => (None, What::Paid),
-            };
-            if let Some(live) = ended {
-                follow.push(Settled {
-                    what,
-                    buyer: live.buyer,
-                    order: step.order,
-                    rank: live.ticket,
-                    indices: book.indices(&live.units),
-                });
-            }
-            told.push(reply);
-        }
-    }
-
-    async fn follow(&mut self, settled: &[Settled]) -> Result<(), End> {
-        if settled.is_empty() {
-            return Ok(());
-        }
-        let inventory = self.keeper.ports.inventory(self.keeper);
-        let batch = (self.reign.epoch, self.followed + 1);
-        let mut tries = 1;
-        loop {
-            match inventory.settle(&self.reign.run, &self.reign.keys, batch, settled).await {
-                Ok(_) => {
-                    self.followed += 1;
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::warn!(%error, tries, "a batch of returns has no answer");
-                    match protocol::after(protocol::said_by_redis(&error), tries) {
-                        Next::Repeat => tries += 1,
-                        Next::Refused | Next::Doubt => return Err(End::Doubt),
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn doubt(error: &LedgerError) -> End {
-    tracing::warn!(%error, "moves could not be committed");
-    End::Doubt
 }

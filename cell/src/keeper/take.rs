@@ -1,7 +1,8 @@
 //! What happens first to a call: it is checked against what is known, answered if that is enough, and else queued for
 //! its stage. Nothing waits here; a full queue refuses at once.
 
-use super::{HoldAsked, JoinAsked, Keeper, LookupAsked, Why};
+use super::hold::{answer_with, same_request};
+use super::{HoldAsked, JoinAsked, Keeper, LookupAsked, Need, Why};
 use crate::checkout;
 use crate::keeper::{Live, MoveAsked};
 use crate::ledger::Move;
@@ -26,6 +27,57 @@ impl Keeper {
         if reply.is_late() {
             return reply.refuse(&Reason::DeadlinePassed.into());
         }
+        let need = match asked {
+            Asked::Join => Some(Need::Rank),
+            Asked::Reserve { .. } => Some(Need::Commit),
+            Asked::Checkout { .. } | Asked::Cancel { .. } | Asked::Refund { .. } => {
+                Some(Need::Bucket)
+            }
+            Asked::Show { .. } => None,
+        };
+        let fault = need.and_then(|need| self.waits.refusal(need));
+        match (asked, fault) {
+            (Asked::Reserve { ticket, quantity, request_id }, Some(fault)) => {
+                let asked = (&*ticket, quantity, request_id);
+                self.reserve_early(buyer, asked, reply, &fault);
+            }
+            (_, Some(fault)) => self.refuse_early(reply, &fault),
+            (asked, None) => self.take_up(buyer, asked, reply),
+        }
+    }
+
+    /// Refuses a call that would only wait.
+    pub(crate) fn refuse_early(&self, reply: Reply, fault: &Fault) {
+        self.ports.metrics.delays.refused(fault);
+        reply.refuse(fault);
+    }
+
+    /// Answers a request that was repeated while its order is live: that needs no commit. Others are refused.
+    fn reserve_early(
+        &self,
+        buyer: BuyerKey,
+        (ticket, quantity, request_id): (&str, u32, [u8; 16]),
+        reply: Reply,
+        fault: &Fault,
+    ) {
+        if let Err(reason) = self.rank_of(buyer, ticket) {
+            return reply.refuse(&reason.into());
+        }
+        let order = OrderId::derive(&self.place.sale, buyer, request_id);
+        let now_us = self.now_us().unwrap_or(0);
+        let book = self.book();
+        let answer = match book.order(order).filter(|_| book.open) {
+            Some(live) => same_request(live, quantity).map(|()| book.show(order, live, now_us)),
+            None => {
+                drop(book);
+                return self.refuse_early(reply, fault);
+            }
+        };
+        drop(book);
+        answer_with(reply, answer);
+    }
+
+    fn take_up(self: &Arc<Keeper>, buyer: BuyerKey, asked: Asked, reply: Reply) {
         match asked {
             Asked::Join => self.join(buyer, reply),
             Asked::Reserve { ticket, quantity, request_id } => {
@@ -106,7 +158,7 @@ impl Keeper {
         if self.moves.try_send(asked).is_err() {
             return reply.refuse(&Fault::later(Reason::Overloaded, FULL_MS));
         }
-        self.ports.drain.spawn_call("cancel", async move {
+        self.spawn_call("cancel", async move {
             match moved.await {
                 Ok(Ok(_)) => {
                     let state = State::Cancelled.into();
@@ -123,6 +175,9 @@ impl Keeper {
 
     /// Queues a look at the ledger.
     pub(super) fn look(&self, buyer: BuyerKey, order: OrderId, why: Why, reply: Reply) {
+        if let Some(fault) = self.waits.refusal(Need::Look) {
+            return self.refuse_early(reply, &fault);
+        }
         queue(&self.lookups, LookupAsked { buyer, order, why, reply }, |asked| asked.reply);
     }
 

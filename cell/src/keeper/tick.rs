@@ -1,7 +1,8 @@
-//! A keeper's tick: the gate moves, routers are told what is new, and a bucket whose sale is over comes to rest.
+//! A keeper's tick: the gate moves, routers are told what is new, and a bucket whose sale is over comes to rest. Each goes
+//! by itself, so that states are told while Postgres is slow.
 
 use super::reign::End;
-use super::{Keeper, Reign};
+use super::{Keeper, Reign, Stage};
 use crate::admission::Step;
 use crate::ledger::{self, GateRow, LedgerError};
 use proto::limits::STATES_PER_S;
@@ -9,7 +10,7 @@ use proto::wire::storefront::sale_state::Phase;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 /// Over how long the speed of the line is measured.
 const SPEED_OVER: Duration = Duration::from_secs(4);
@@ -18,11 +19,23 @@ const REST_EVERY: Duration = Duration::from_secs(1);
 
 /// Ticks until it must end.
 pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
-    let mut tick = tokio::time::interval(Duration::from_millis(1_000 / u64::from(STATES_PER_S)));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut seen = VecDeque::new();
-    let mut rested = Instant::now();
     keeper.ports.reports.warm(keeper);
+    let first = |end: End| {
+        reign.stop.cancel();
+        end
+    };
+    let ends: [End; 3] = tokio::join!(
+        async { first(gate(keeper, reign).await) },
+        async { first(show(keeper, reign).await) },
+        async { first(rest(keeper, reign).await) },
+    )
+    .into();
+    let told = |wanted: End| ends.contains(&wanted).then_some(wanted);
+    told(End::Doubt).or_else(|| told(End::Rest)).unwrap_or(End::Stopped)
+}
+
+async fn gate(keeper: &Keeper, reign: &Reign) -> End {
+    let mut tick = every(state_every());
     loop {
         tokio::select! {
             biased;
@@ -30,39 +43,76 @@ pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
             () = keeper.doubted.notified() => return End::Doubt,
             _ = tick.tick() => {}
         }
-        let Some(now_us) = keeper.now_us() else { continue };
-        if let Err(error) = move_gate(keeper, reign, now_us).await {
+        if let Err(error) = move_gate(keeper, reign).await {
             tracing::warn!(%error, "the gate cannot move");
-            match error {
-                LedgerError::Stale(_) | LedgerError::Unknown(_) => return End::Doubt,
-                _ => continue,
-            }
-        }
-        tell(keeper, &mut seen, now_us);
-        if rested.elapsed() >= REST_EVERY {
-            rested = Instant::now();
-            match come_to_rest(keeper, reign, now_us).await {
-                Ok(true) => return End::Rest,
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "cannot see whether the bucket may rest"),
+            if matches!(error, LedgerError::Stale(_) | LedgerError::Unknown(_)) {
+                return End::Doubt;
             }
         }
     }
 }
 
-async fn move_gate(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<(), LedgerError> {
+async fn show(keeper: &Keeper, reign: &Reign) -> End {
+    let mut tick = every(state_every());
+    let mut seen = VecDeque::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = reign.stop.cancelled() => return End::Stopped,
+            _ = tick.tick() => {}
+        }
+        if let Some(now_us) = keeper.now_us() {
+            tell(keeper, &mut seen, now_us);
+        }
+    }
+}
+
+async fn rest(keeper: &Keeper, reign: &Reign) -> End {
+    let mut tick = every(REST_EVERY);
+    loop {
+        tokio::select! {
+            biased;
+            () = reign.stop.cancelled() => return End::Stopped,
+            _ = tick.tick() => {}
+        }
+        match come_to_rest(keeper, reign).await {
+            Ok(true) => return End::Rest,
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "cannot see whether the bucket may rest"),
+        }
+    }
+}
+
+fn state_every() -> Duration {
+    Duration::from_millis(1_000 / u64::from(STATES_PER_S))
+}
+
+fn every(period: Duration) -> Interval {
+    let mut tick = tokio::time::interval(period);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick
+}
+
+async fn move_gate(keeper: &Keeper, reign: &Reign) -> Result<(), LedgerError> {
+    let time = &keeper.ports.time;
+    // A gate moves by elapsed time, so that a clock that is set neither opens nor stops it (INV-12).
+    let (Some(now_us), Some(steady_us)) = (time.now_us(), time.steady_us()) else { return Ok(()) };
     let step = {
         let mut book = keeper.book();
         if book.terms.phase(now_us) != Phase::Open {
             return Ok(());
         }
         let (free, joined, pace) = (book.free(), book.joined, book.terms.pace());
-        book.gate.plan(now_us, free, joined, &pace)
+        book.gate.plan(steady_us, free, joined, &pace)
     };
     let Some(step) = step else { return Ok(()) };
     let Step { tail, cursor, used_us } = step;
     let row = GateRow { ranks: cursor, tail, cursor, gate_us: used_us };
-    ledger::set_gate(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch, row).await?;
+    {
+        let _waiting = keeper.waits.begin(Stage::Gate);
+        let pool = keeper.ports.pool(keeper);
+        ledger::set_gate(pool, keeper.place.bucket, reign.epoch, row).await?;
+    }
     let mut book = keeper.book();
     keeper.ports.metrics.admitted(cursor - book.gate.cursor());
     book.gate.take(step);
@@ -85,10 +135,17 @@ fn tell(keeper: &Keeper, seen: &mut VecDeque<(Instant, u64)>, now_us: i64) {
     keeper.ports.states.set(state);
 }
 
-async fn come_to_rest(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<bool, LedgerError> {
+async fn come_to_rest(keeper: &Keeper, reign: &Reign) -> Result<bool, LedgerError> {
+    let time = &keeper.ports.time;
+    let Some(now_us) = time.now_us() else { return Ok(false) };
     {
         let book = keeper.book();
-        let over = matches!(book.terms.phase(now_us), Phase::Ended | Phase::Cancelled);
+        let over = match book.terms.phase(now_us) {
+            Phase::Cancelled => true,
+            // Rest is for good, so a clock in doubt does not bring it about.
+            Phase::Ended => time.is_sure(),
+            _ => false,
+        };
         if !over || !book.is_quiet() {
             return Ok(false);
         }

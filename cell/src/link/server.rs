@@ -14,6 +14,7 @@ use runtime::telemetry::trace;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
@@ -32,13 +33,14 @@ impl Link {
         Link { kept, end }
     }
 
-    /// Serves one stream of calls: reads it in a task of its own, whose end ends the answers.
-    fn serve(&self, frames: Streaming<Frame>) -> Response<Out<Answers>> {
+    /// Serves one stream of calls: reads it in a task of its own, whose end ends the answers. To read a call is to decode
+    /// it, to check its ticket and to queue it, so this is done by the workers of its class.
+    fn serve(&self, frames: Streaming<Frame>, workers: &Handle) -> Response<Out<Answers>> {
         let outbox = Arc::new(Outbox::default());
         let ended = CancellationToken::new();
         let reader = read(self.kept.clone(), frames, outbox.clone(), self.end.clone());
         let guard = ended.clone().drop_guard();
-        tokio::spawn(async move {
+        workers.spawn(async move {
             reader.await;
             drop(guard);
         });
@@ -65,21 +67,21 @@ impl LinkService for Link {
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Out<Answers>>, Status> {
-        Ok(self.serve(request.into_inner()))
+        Ok(self.serve(request.into_inner(), self.kept.ports().flash.workers.handle()))
     }
 
     async fn flash(
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Out<Answers>>, Status> {
-        Ok(self.serve(request.into_inner()))
+        Ok(self.serve(request.into_inner(), self.kept.ports().flash.workers.handle()))
     }
 
     async fn standard(
         &self,
         request: Request<Streaming<Frame>>,
     ) -> Result<Response<Out<Answers>>, Status> {
-        Ok(self.serve(request.into_inner()))
+        Ok(self.serve(request.into_inner(), self.kept.ports().standard.workers.handle()))
     }
 
     async fn watch_buckets(

@@ -103,7 +103,7 @@ pub(crate) async fn reconcile(kept: Arc<Kept>, end: CancellationToken) {
 
 /// Gives back what was open before and still is.
 async fn round(kept: &Kept, since_s: i64, before: &Seen) -> Result<Seen, RoundError> {
-    let provider = &kept.ports().provider;
+    let provider = &kept.ports().standard.provider;
     let mut seen = Seen::default();
     let mut after: Option<String> = None;
     for _ in 0..PAGES_MAX {
@@ -144,7 +144,7 @@ fn ours(kept: &Kept, intents: &[Intent]) -> Vec<(Arc<Keeper>, Captures)> {
 
 async fn unclaimed(keeper: &Keeper, captures: Captures) -> Result<Captures, LedgerError> {
     let orders: Vec<OrderId> = captures.iter().map(|(order, _)| *order).collect();
-    let pool = keeper.ports.pool(keeper);
+    let pool = &keeper.ports.standard.pool;
     let found = ledger::find_orders(pool, keeper.place.bucket, &orders).await?;
     let found: HashMap<OrderId, Found> =
         found.into_iter().map(|found| (found.order, found)).collect();
@@ -170,7 +170,7 @@ async fn undo(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<bool, 
     }
     // First the epoch, then the look: what an earlier epoch wrote is seen, and what it might still write is refused.
     let epoch = keeper.book().epoch;
-    let pool = keeper.ports.pool(keeper);
+    let pool = &keeper.ports.standard.pool;
     if ledger::is_refund_written(pool, keeper.place.bucket, &intent.id).await? {
         return Ok(true);
     }
@@ -195,7 +195,7 @@ async fn undo(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<bool, 
 }
 
 async fn give_back(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<(), ProviderError> {
-    let provider = &keeper.ports.provider;
+    let provider = &keeper.ports.standard.provider;
     if provider.is_refunded(&intent.id).await? {
         return Ok(());
     }

@@ -15,6 +15,7 @@ mod cell;
 #[path = "../support/chain.rs"]
 mod chain;
 mod deaths;
+mod expiry;
 #[path = "../support/line.rs"]
 mod line;
 mod money;

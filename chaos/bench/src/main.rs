@@ -9,6 +9,7 @@ mod calls;
 mod cpu;
 mod depth;
 mod edge;
+mod expiry;
 mod figure;
 mod h2load;
 mod platform;
@@ -26,7 +27,7 @@ struct Args {
     /// Seconds that each figure is taken over
     #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
     seconds: u64,
-    /// Only figures whose group is named here: edge, stock, depth, platform
+    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Serve the bare yardstick at this address and nothing else
@@ -55,6 +56,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted("stock") {
         stock::measure(args.seconds).await?;
+    }
+    if wanted("stock") || wanted("expiry") {
+        expiry::measure().await?;
     }
     if wanted("depth") {
         depth::measure(args.seconds).await?;

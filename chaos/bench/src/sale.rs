@@ -119,6 +119,19 @@ impl Cell {
         stock: u32,
         class: Class,
     ) -> Result<SaleRecord> {
+        self.open_sale_in(sale, stock, class, 1).await
+    }
+
+    /// As [`Cell::open_sale`], with so many buckets, which get the same share each.
+    pub(crate) async fn open_sale_in(
+        &self,
+        sale: &str,
+        stock: u32,
+        class: Class,
+        buckets: u32,
+    ) -> Result<SaleRecord> {
+        let units = stock / buckets;
+        let plan = |number| BucketPlan { cell: "cell-1".into(), first_unit: number * units, units };
         let record = SaleRecord {
             org: ORG.into(),
             sale: sale.into(),
@@ -134,20 +147,20 @@ impl Cell {
             state: State::Warm.into(),
             revision: 1,
             buyer_key: vec![9; 32],
-            buckets: vec![BucketPlan { cell: "cell-1".into(), first_unit: 0, units: stock }],
+            buckets: (0..buckets).map(plan).collect(),
             update_ms: 1,
             ..SaleRecord::default()
         };
         self.put(&format!("{}{sale}", keys::SALES), record.encode_to_vec()).await?;
         let pool = self.postgres().await?;
         for _ in 0..200 {
-            let kept: Option<i64> = sqlx::query_scalar(
-                "select b.epoch from bucket b join sale s using (org, sale) where s.id = $1 and b.epoch > 0",
+            let kept: i64 = sqlx::query_scalar(
+                "select count(*) from bucket b join sale s using (org, sale) where s.id = $1 and b.epoch > 0",
             )
             .bind(sale)
-            .fetch_optional(&pool)
+            .fetch_one(&pool)
             .await?;
-            if kept.is_some() {
+            if kept == i64::from(buckets) {
                 return Ok(record);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

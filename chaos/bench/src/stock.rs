@@ -116,6 +116,7 @@ pub(crate) async fn admit_all(pool: &PgPool, sale: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until every bucket is kept.
 pub(crate) async fn wait_until_kept(pool: &PgPool) -> Result<()> {
     for _ in 0..200 {
         let waiting: i64 = sqlx::query_scalar("select count(*) from bucket where keeper is null")

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
@@ -58,7 +59,15 @@ impl Drain {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.track(name, task, move |drain| drain.0.readiness.set(format!("task {name}"), false));
+        self.track(None, name, task, spoil(name));
+    }
+
+    /// As [`Drain::spawn`], on the threads of `workers` instead of the caller's.
+    pub fn spawn_on<F>(&self, workers: &Handle, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.track(Some(workers), name, task, spoil(name));
     }
 
     /// As [`Drain::spawn`], for what is done on behalf of one caller. If it panics the caller has
@@ -67,21 +76,38 @@ impl Drain {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.track(name, task, |_| ());
+        self.track(None, name, task, |_| ());
     }
 
-    fn track<F>(&self, name: &'static str, task: F, spoil: impl FnOnce(&Self) + Send + 'static)
+    /// As [`Drain::spawn_call`], on the threads of `workers` instead of the caller's.
+    pub fn spawn_call_on<F>(&self, workers: &Handle, name: &'static str, task: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        self.track(Some(workers), name, task, |_| ());
+    }
+
+    fn track<F>(
+        &self,
+        workers: Option<&Handle>,
+        name: &'static str,
+        task: F,
+        spoil: impl FnOnce(&Self) + Send + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let running = Running::enter(self.clone(), name);
-        drop(self.0.tracker.spawn(async move {
+        let task = async move {
             if AssertUnwindSafe(task).catch_unwind().await.is_err() {
                 running.drain.count_panic(name);
                 spoil(&running.drain);
             }
             drop(running);
-        }));
+        };
+        drop(match workers {
+            Some(workers) => self.0.tracker.spawn_on(task, workers),
+            None => self.0.tracker.spawn(task),
+        });
     }
 
     /// The token that is cancelled when the drain begins.
@@ -156,6 +182,11 @@ impl Drain {
     fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, usize>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the panic of a task does to its process.
+fn spoil(name: &'static str) -> impl FnOnce(&Drain) + Send + 'static {
+    move |drain| drain.0.readiness.set(format!("task {name}"), false)
 }
 
 /// The signals that tell the process to stop: SIGTERM and SIGINT.
@@ -237,6 +268,28 @@ mod tests {
         drain.finish(GRACE).await.unwrap();
         ended.await.unwrap();
         assert!(!drain.readiness().is_ready());
+    }
+
+    #[tokio::test]
+    async fn finish_waits_for_tasks_on_other_threads() {
+        let others = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("others")
+            .enable_all()
+            .build()
+            .unwrap();
+        let drain = Drain::new();
+        let (say, said) = tokio::sync::oneshot::channel();
+        let token = drain.token();
+        drain.spawn_on(others.handle(), "obedient", async move {
+            token.cancelled().await;
+            say.send(std::thread::current().name().map(str::to_owned)).unwrap();
+        });
+        drain.spawn_call_on(others.handle(), "clumsy", async { panic!("on purpose") });
+        drain.finish(GRACE).await.unwrap();
+        assert_eq!(said.await.unwrap().as_deref(), Some("others"));
+        assert_eq!(drain.readiness().missing(), ["draining"], "a call's panic spoils nothing");
+        others.shutdown_background();
     }
 
     #[tokio::test]

@@ -28,6 +28,14 @@ fn it_moves_at_its_rate_and_stands_when_nothing_is_free() {
 }
 
 #[test]
+fn a_clock_that_was_set_back_does_not_stop_it() {
+    let hour_us = 3_600_000_000;
+    let mut gate = Gate::new(Step { tail: 0, cursor: 0, used_us: START + hour_us }, &[], 0..0);
+    assert_eq!(tick(&mut gate, 0, 1_000, 1_000), (0, 0));
+    assert_eq!(tick(&mut gate, 250, 1_000, 1_000), (0, 25), "its rate from then on, and no more");
+}
+
+#[test]
 fn the_tail_follows_after_the_keeping_time_in_which_something_was_free() {
     let mut gate = gate();
     tick(&mut gate, 0, 10, 100);
