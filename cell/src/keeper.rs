@@ -13,10 +13,12 @@ mod kept;
 mod lookup;
 mod reign;
 mod settle;
+mod shares;
 mod sweep;
 mod take;
 mod terms;
 mod tick;
+mod transfer;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};
 pub(crate) use kept::{ClassPorts, Kept, Ports};

@@ -15,6 +15,7 @@ mod settings;
 mod settle;
 mod stock;
 mod takeover;
+mod transfer;
 
 pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
@@ -29,6 +30,7 @@ pub use takeover::{
     Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, epoch_under,
     leave, load, rest, resting, set_gate, take_over,
 };
+pub use transfer::TransferSide;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::{str::FromStr, time::Duration};

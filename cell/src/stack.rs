@@ -1,6 +1,6 @@
 //! A cell process put together: the only file that knows all of its parts.
 
-use crate::archive::Archive;
+use crate::archive::{Archive, rested_transfers};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
 use crate::fitness::FitnessGauges;
@@ -14,6 +14,7 @@ use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
 use crate::time::CellTime;
+use crate::transfer::News;
 use arc_swap::ArcSwap;
 use prost::Message;
 use proto::keys;
@@ -45,6 +46,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let owner = config.postgres_owner.as_ref().map(StoreUrl::expose).map(ledger::open_owner);
     let owner = owner.transpose()?;
     let background = standard.pool.clone();
+    let prefixes =
+        vec![Prefix::hot(keys::SALES), Prefix::hot(keys::TRANSFERS), Prefix::cold(keys::CELLS)];
+    let options = DecisionsOptions {
+        snapshot_file: Some(data_dir.join("decisions")),
+        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
+    };
+    let decisions = Decisions::follow(options, clock, &metrics, &drain).await?;
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
@@ -56,18 +64,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         states: States::new(config.process.as_str()),
         reports: Reports::default(),
         archive: Arc::new(Archive::new()),
+        transfers: News::new(decisions.clone()),
         metrics: CellMetrics::new(&metrics),
         drain: drain.clone(),
         end: drain.token(),
     });
     let kept = Kept::new(ports.clone());
 
-    let prefixes = vec![Prefix::hot(keys::SALES), Prefix::cold(keys::CELLS)];
-    let options = DecisionsOptions {
-        snapshot_file: Some(data_dir.join("decisions")),
-        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
-    };
-    let decisions = Decisions::follow(options, clock, &metrics, &drain).await?;
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
@@ -83,11 +86,17 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let replaced = CancellationToken::new();
     drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
+    drain.spawn(
+        "archive transfers",
+        rested_transfers(ports.clone(), background.clone(), end.clone()),
+    );
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
     drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
+    let (news, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
+    drain.spawn("transfers", async move { news.transfers.write(endpoints, until).await });
     stand_in_etcd(&config, address, &drain);
 
     let link = LinkServiceServer::new(Link::new(kept, end))

@@ -47,6 +47,12 @@ pub const ARCHIVE_BUCKETS_MAX: usize = 65_536;
 pub const BATCH_TRIES_MAX: u32 = 3;
 /// Units and buyers that one slice of a take-over loads into Redis.
 pub const LOAD_SLICE_ENTRIES: usize = 1_000;
+/// Units that one transfer moves: a call into Redis that takes so many out takes less than a millisecond.
+pub const TRANSFER_UNITS_MAX: u32 = 65_536;
+/// Transfers that a process still has to tell etcd of.
+pub const TRANSFERS_WAITING_MAX: usize = 4_096;
+/// Local indices of one bucket under one epoch, at 16 bytes each, of which many may have left: then it is taken over anew.
+pub const LOCAL_INDICES_MAX: u32 = 2 * SALE_UNITS_MAX;
 /// Ranks that a keeper commits at a time before it gives them out.
 pub const RANK_BLOCK: u64 = 512;
 
@@ -107,4 +113,5 @@ const _: () = {
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
+    assert!(TRANSFER_UNITS_MAX <= SALE_UNITS_MAX);
 };

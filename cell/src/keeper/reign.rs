@@ -4,7 +4,8 @@
 //! snapshot; load Redis under the new epoch, opening it last. Whoever kept the bucket before is refused by both from
 //! then on. The reign ends when somebody else has raised the epoch, when the bucket is at rest, or when the process does.
 
-use super::{Keeper, Queues, hold, lookup, settle, sweep, tick};
+use super::shares::Shares;
+use super::{Keeper, Queues, hold, lookup, settle, sweep, tick, transfer};
 use crate::admission;
 use crate::inventory::{self, BucketKeys, InventoryError, LoadPlan};
 use crate::ledger::{self, LedgerError};
@@ -103,6 +104,7 @@ pub(crate) async fn reign(
         }
     }
     keeper.ports.states.forget(&keeper.place.sale, keeper.place.number);
+    keeper.ports.reports.forget(&keeper.place.sale, keeper.place.number);
 }
 
 async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Result<Reign, Failed> {
@@ -121,7 +123,8 @@ async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Resu
         (book.epoch > 0).then_some(book.joined)
     };
     let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch);
-    let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
+    let shares = Shares::new(&loaded.shares);
+    let plan = LoadPlan::new(&loaded, |unit| shares.index(unit));
     let before = inventory::load(inventory, &run, &keys, &loaded, &plan).await?;
     loaded.given = before.given.or(loaded.given);
     if before.epoch > 0 {
@@ -169,12 +172,13 @@ async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End
     };
     let (joins, holds, moves, lookups) =
         (&mut queues.joins, &mut queues.holds, &mut queues.moves, &mut queues.lookups);
-    let ends: [End; 6] = tokio::join!(
+    let ends: [End; 7] = tokio::join!(
         async { first(admission::serve(keeper, joins, reign).await) },
         async { first(hold::serve(keeper, holds, reign).await) },
         async { first(settle::serve(keeper, moves, reign).await) },
         async { first(lookup::serve(keeper, lookups, reign).await) },
         async { first(sweep::serve(keeper, reign).await) },
+        async { first(transfer::serve(keeper, reign).await) },
         async { first(tick::serve(keeper, reign).await) },
     )
     .into();

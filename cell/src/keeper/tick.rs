@@ -39,6 +39,7 @@ pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
             }
         }
         tell(keeper, &mut seen, now_us);
+        keeper.ports.reports.selling(keeper, now_us);
         if rested.elapsed() >= REST_EVERY {
             rested = Instant::now();
             match come_to_rest(keeper, reign, now_us).await {
@@ -56,7 +57,7 @@ async fn move_gate(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<(), Le
         if book.terms.phase(now_us) != Phase::Open {
             return Ok(());
         }
-        let (free, joined, pace) = (book.free(), book.joined, book.terms.pace());
+        let (free, joined, pace) = (book.obtainable(), book.joined, book.terms.pace());
         book.gate.plan(now_us, free, joined, &pace)
     };
     let Some(step) = step else { return Ok(()) };
@@ -93,7 +94,11 @@ async fn come_to_rest(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<boo
             return Ok(false);
         }
     }
-    let rests = ledger::rest(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch).await?;
+    let place = &keeper.place;
+    if !keeper.ports.transfers.of(&place.sale, place.number).is_empty() {
+        return Ok(false);
+    }
+    let rests = ledger::rest(keeper.ports.pool(keeper), place.bucket, reign.epoch).await?;
     if rests {
         keeper.ports.reports.settled(keeper);
     }
