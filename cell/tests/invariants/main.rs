@@ -18,10 +18,13 @@ mod deaths;
 #[path = "../support/line.rs"]
 mod line;
 mod money;
+mod moves;
+mod planner;
 mod refunds;
 mod refusals;
 #[path = "../support/sale.rs"]
 mod sale;
+mod steps;
 mod stock;
 #[path = "../support/storm.rs"]
 mod storm;
