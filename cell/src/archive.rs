@@ -1,6 +1,10 @@
 //! The archive: orders of buckets that are at rest. Nobody keeps such a bucket any more, and nothing in it changes, so any
 //! process of the cell may answer for it, from the ledger.
 
+mod transfer;
+
+pub(crate) use transfer::rested_transfers;
+
 use crate::keeper::{LookupAsked, Ports, Why, look_up};
 use crate::ledger::{self, BucketRef, LedgerError};
 use crate::link::{Asked, Reply};
@@ -47,6 +51,11 @@ impl Archive {
         });
     }
 
+    /// A bucket that is at rest.
+    pub(crate) fn find(&self, sale: &str, number: u32) -> Option<BucketRef> {
+        self.resting.load().get(&(sale.into(), number)).copied()
+    }
+
     /// Takes a call for a bucket that is at rest; any other call comes back.
     pub(crate) fn take(
         &self,
@@ -56,7 +65,7 @@ impl Archive {
         asked: Asked,
         reply: Reply,
     ) -> Option<Reply> {
-        let Some(bucket) = self.resting.load().get(&(sale.into(), number)).copied() else {
+        let Some(bucket) = self.find(sale, number) else {
             return Some(reply);
         };
         let over = Fault::new(Reason::SaleEnded);

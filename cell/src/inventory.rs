@@ -8,6 +8,7 @@ mod connection;
 mod functions;
 mod keys;
 mod load;
+mod moves;
 mod settings;
 
 pub use connection::{Inventory, InventoryError};

@@ -18,11 +18,13 @@ mod lookup;
 pub(crate) mod protocol;
 mod reign;
 mod settle;
+mod shares;
 mod sweep;
 mod take;
 mod taking;
 mod terms;
 mod tick;
+mod transfer;
 mod waits;
 
 pub(crate) use book::{Attempt, AttemptEnd, Book, Live};

@@ -16,6 +16,7 @@ mod settings;
 mod settle;
 mod stock;
 mod takeover;
+mod transfer;
 
 pub use entry::Entries;
 pub use handover::{HeirCalls, hand_over, keeper_of};
@@ -31,6 +32,7 @@ pub use takeover::{
     Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, leave, load,
     rest, resting, set_gate, take_over,
 };
+pub use transfer::TransferSide;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::{str::FromStr, time::Duration};

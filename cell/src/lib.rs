@@ -18,6 +18,7 @@
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
+//! - [`transfer`] decides how units move between buckets; keepers carry it out.
 //! - [`time`] is Postgres' clock, and doubts it when clocks part; [`workers`] are the threads that each class of sales works
 //!   on; [`stack`] puts everything together.
 
@@ -39,4 +40,5 @@ mod report;
 mod sales;
 pub mod stack;
 mod time;
+pub mod transfer;
 mod workers;

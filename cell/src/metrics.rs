@@ -26,6 +26,8 @@ pub(crate) struct CellMetrics {
     refunded: Counter,
     unknown: Counter,
     given_back: Counter,
+    given_up: Counter,
+    accepted: Counter,
     broken: Vec<(Invariant, Counter)>,
     frame_calls: Histogram,
     join_batch: Histogram,
@@ -53,6 +55,11 @@ impl CellMetrics {
             metrics,
             "floodgate_cell_orders_total",
             "Orders by what happened to them",
+        );
+        let moved = Counters::new(
+            metrics,
+            "floodgate_cell_units_moved_total",
+            "Units that left a bucket or came to it",
         );
         let broken = Counters::new(
             metrics,
@@ -96,6 +103,8 @@ impl CellMetrics {
                 "Captures that no paid order claimed",
                 &[],
             ),
+            given_up: moved.with(&[("event", "given_up")]),
+            accepted: moved.with(&[("event", "accepted")]),
             broken: Invariant::ALL
                 .iter()
                 .map(|&inv| (inv, broken.with(&[("invariant", inv.id())])))
@@ -209,6 +218,14 @@ impl CellMetrics {
 
     pub(crate) fn given_back(&self) {
         self.given_back.add(1);
+    }
+
+    pub(crate) fn gave_up(&self, units: u32) {
+        self.given_up.add(units.into());
+    }
+
+    pub(crate) fn accepted(&self, units: u32) {
+        self.accepted.add(units.into());
     }
 
     /// A promise was seen broken.

@@ -1,14 +1,15 @@
-//! Reports to the control plane: a bucket is warm, a bucket is at rest. News, not permission: the sale goes on whether
-//! or not etcd can be told.
+//! Reports to the control plane: a bucket is warm, a bucket is at rest, and what is free and asked for in between. News,
+//! not permission: the sale goes on whether or not etcd can be told.
 
-use crate::keeper::Keeper;
+use crate::keeper::{Book, Keeper};
 use etcd_client::PutOptions;
 use prost::Message;
 use proto::keys;
 use proto::wire::cell::{BucketReport, sale_record::State};
+use proto::wire::storefront::sale_state::Phase;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -16,10 +17,18 @@ const EVERY: Duration = Duration::from_millis(200);
 /// Between two attempts when etcd does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
+/// How often a bucket says what has changed while its units run out, and while there are plenty.
+const SCARCE: Duration = Duration::from_millis(500);
+const PLENTY: Duration = Duration::from_secs(5);
+/// A bucket's units run out when no more than this part of them is free.
+const SCARCE_PART: u32 = 10;
+
 /// What etcd is still to be told: at most one report a bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     waiting: Mutex<HashMap<String, BucketReport>>,
+    /// What was said last of buckets that are kept here, and when.
+    said: Mutex<HashMap<String, (Instant, BucketReport)>>,
 }
 
 impl Reports {
@@ -35,25 +44,54 @@ impl Reports {
         self.add(keeper, true);
     }
 
-    fn add(&self, keeper: &Keeper, settled: bool) {
+    /// A bucket sells, and what the control plane may move units by is perhaps not what it was: what is free, and what
+    /// the line asks for. A bucket that shares its sale with nobody has nothing to say.
+    pub(crate) fn selling(&self, keeper: &Keeper, now_us: i64) {
         let report = {
-            let now_us = keeper.now_us().unwrap_or(0);
             let book = keeper.book();
-            BucketReport {
-                sale: keeper.place.sale.to_string(),
-                bucket: keeper.place.number,
-                epoch: book.epoch.cast_unsigned(),
-                warm: true,
-                settled,
-                granted: book.granted,
-                paid: book.paid,
-                process: keeper.ports.process.to_string(),
-                free: book.free(),
-                at_ms: u64::try_from(now_us / 1_000).unwrap_or(0),
-                ..BucketReport::default()
+            let record = &book.terms.record;
+            let sells = matches!(book.terms.phase(now_us), Phase::Open | Phase::Paused);
+            if !sells || book.terms.is_standard() || record.buckets.len() < 2 {
+                return;
             }
+            report(keeper, &book)
         };
-        self.lock().insert(keys::report(&keeper.place.sale, keeper.place.number), report);
+        let is_scarce = report.wanted > report.free || report.free <= report.granted / SCARCE_PART;
+        let pause = if is_scarce { SCARCE } else { PLENTY };
+        let key = keys::report(&keeper.place.sale, keeper.place.number);
+        let is_due = |(at, before): &(Instant, BucketReport)| {
+            at.elapsed() >= pause
+                && BucketReport { at_ms: before.at_ms, ..report.clone() } != *before
+        };
+        if lock(&self.said).get(&key).is_none_or(is_due) {
+            self.say(key, report);
+        }
+    }
+
+    /// Units were moved.
+    pub(crate) fn changed(&self, keeper: &Keeper) {
+        let report = report(keeper, &keeper.book());
+        self.say(keys::report(&keeper.place.sale, keeper.place.number), report);
+    }
+
+    /// A bucket is no longer kept here. That it is at rest is told all the same.
+    pub(crate) fn forget(&self, sale: &str, number: u32) {
+        let key = keys::report(sale, number);
+        lock(&self.said).remove(&key);
+        let mut waiting = lock(&self.waiting);
+        if waiting.get(&key).is_some_and(|report| !report.settled) {
+            waiting.remove(&key);
+        }
+    }
+
+    fn add(&self, keeper: &Keeper, settled: bool) {
+        let report = BucketReport { settled, ..report(keeper, &keeper.book()) };
+        self.say(keys::report(&keeper.place.sale, keeper.place.number), report);
+    }
+
+    fn say(&self, key: String, report: BucketReport) {
+        lock(&self.said).insert(key.clone(), (Instant::now(), report.clone()));
+        lock(&self.waiting).insert(key, report);
     }
 
     /// Tells etcd until `end` is cancelled.
@@ -65,7 +103,7 @@ impl Reports {
                 () = end.cancelled() => return,
                 _ = tick.tick() => {}
             }
-            if self.lock().is_empty() {
+            if lock(&self.waiting).is_empty() {
                 continue;
             }
             if let Err(error) = self.flush(&endpoints).await {
@@ -78,19 +116,39 @@ impl Reports {
     async fn flush(&self, endpoints: &[String]) -> Result<(), runtime::etcd::EtcdError> {
         let mut client = runtime::etcd::connect(endpoints).await?;
         let waiting: Vec<_> =
-            self.lock().iter().map(|(key, report)| (key.clone(), report.clone())).collect();
+            lock(&self.waiting).iter().map(|(key, report)| (key.clone(), report.clone())).collect();
         for (key, report) in waiting {
             let put = client.put(key.clone(), report.encode_to_vec(), None::<PutOptions>);
             runtime::etcd::within("report", put).await?;
-            let mut waiting = self.lock();
+            let mut waiting = lock(&self.waiting);
             if waiting.get(&key) == Some(&report) {
                 waiting.remove(&key);
             }
         }
         Ok(())
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, BucketReport>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+fn report(keeper: &Keeper, book: &Book) -> BucketReport {
+    let wanted = book.gate.wanted(book.joined);
+    let now_us = keeper.now_us().unwrap_or(0);
+    BucketReport {
+        sale: keeper.place.sale.to_string(),
+        bucket: keeper.place.number,
+        epoch: book.epoch.cast_unsigned(),
+        warm: true,
+        settled: false,
+        granted: book.granted,
+        paid: book.paid,
+        process: keeper.ports.process.to_string(),
+        free: book.obtainable(),
+        live: book.live(),
+        wanted: u32::try_from(wanted.units).unwrap_or(u32::MAX),
+        wanted_min: wanted.least,
+        at_ms: u64::try_from(now_us / 1_000).unwrap_or(0),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

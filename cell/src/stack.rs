@@ -1,6 +1,6 @@
 //! A cell process put together: the only file that knows all of its parts.
 
-use crate::archive::Archive;
+use crate::archive::{Archive, rested_transfers};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
 use crate::fitness::FitnessGauges;
@@ -14,6 +14,7 @@ use crate::prepare::prepare;
 use crate::report::Reports;
 use crate::sales::Sales;
 use crate::time::CellTime;
+use crate::transfer::News;
 use crate::workers::{self, Workers};
 use arc_swap::ArcSwap;
 use prost::Message;
@@ -49,6 +50,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let (background, workers) = (standard.pool.clone(), standard.workers.handle().clone());
     let loads =
         [&flash, &standard].map(|class| (class.workers.name(), class.workers.handle().clone()));
+    let prefixes =
+        vec![Prefix::hot(keys::SALES), Prefix::hot(keys::TRANSFERS), Prefix::cold(keys::CELLS)];
+    let options = DecisionsOptions {
+        snapshot_file: Some(data_dir.join("decisions")),
+        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
+    };
+    let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
@@ -60,18 +68,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         elsewhere: Elsewhere::default(),
         reports: Reports::default(),
         archive: Arc::new(Archive::new()),
+        transfers: News::new(decisions.clone()),
         metrics: CellMetrics::new(&metrics),
         drain: drain.clone(),
         end: drain.token(),
     });
     let kept = Kept::new(ports.clone());
 
-    let prefixes = vec![Prefix::hot(keys::SALES), Prefix::cold(keys::CELLS)];
-    let options = DecisionsOptions {
-        snapshot_file: Some(data_dir.join("decisions")),
-        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
-    };
-    let decisions = Decisions::follow(options, clock, &metrics, &drain).await?;
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
@@ -91,6 +94,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         claims.await;
         drop(leaving);
     });
+    let moved = rested_transfers(ports.clone(), background.clone(), end.clone());
+    drain.spawn_on(&workers, "archive transfers", moved);
     let archive = ports.archive.clone().serve(background, end.clone());
     drain.spawn_on(&workers, "archive", archive);
     drain.spawn_on(&workers, "reconcile", reconcile(kept.clone(), end.clone()));
@@ -99,6 +104,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
     drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
+    let (news, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
+    drain.spawn("transfers", async move { news.transfers.write(endpoints, until).await });
     stand_in_etcd(&config, address, &drain);
 
     let link = LinkServiceServer::new(Link::new(kept, left))

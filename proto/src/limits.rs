@@ -80,6 +80,12 @@ pub const PROCESSES_STEADY_MS: u64 = 3_000;
 pub const HAND_OVER_PATIENCE_MS: u64 = 10_000;
 /// How long a process to which a bucket was handed in vain is not given it again.
 pub const HAND_OVER_AGAIN_MS: u64 = 60_000;
+/// Units that one transfer moves: a call into Redis that takes so many out takes less than a millisecond.
+pub const TRANSFER_UNITS_MAX: u32 = 65_536;
+/// Transfers that a process still has to tell etcd of.
+pub const TRANSFERS_WAITING_MAX: usize = 4_096;
+/// Local indices of one bucket under one epoch, at 16 bytes each, of which many may have left: then it is taken over anew.
+pub const LOCAL_INDICES_MAX: u32 = 2 * SALE_UNITS_MAX;
 /// Ranks that a keeper commits at a time before it gives them out.
 pub const RANK_BLOCK: u64 = 512;
 
@@ -142,4 +148,5 @@ const _: () = {
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
     assert!(SWEEP_MOVES_MAX <= BATCH_CALLS_MAX);
     assert!(WRITER_SLOW_MS * 2 < CALL_MS_DEFAULT as u64);
+    assert!(TRANSFER_UNITS_MAX <= SALE_UNITS_MAX);
 };

@@ -6,7 +6,7 @@
 use crate::directory::SaleEntry;
 use crate::link::Process;
 use proto::limits::STATE_STALE_MS;
-use proto::wire::cell::BucketState;
+use proto::wire::cell::{BucketState, SaleRecord};
 use proto::wire::storefront::{SaleState, sale_state::Phase};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -80,17 +80,12 @@ impl States {
         self.sale(sale).changed.subscribe()
     }
 
-    /// Whether no unit of the sale is free, live, or unheard of: final while nobody adds stock.
+    /// Whether no unit of the sale is free, live, in transit, or unheard of: final while nobody adds stock.
     pub(crate) fn is_sold_out(&self, entry: &SaleEntry) -> bool {
         let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
         let Some(sale) = sales.get(entry.id.as_str()) else { return false };
         let buckets = lock(&sale.buckets);
-        let gone: u64 = buckets
-            .values()
-            .filter(|now| now.state.free == 0 && now.state.live == 0)
-            .map(|now| u64::from(now.state.paid))
-            .sum();
-        gone >= u64::from(entry.record.stock)
+        is_gone(&entry.record, buckets.values().map(|now| &now.state))
     }
 
     /// A sale as its page shows it; `now_ms` serves while no keeper has spoken.
@@ -132,6 +127,19 @@ impl States {
             sales.entry(sale.into()).or_insert_with(new).clone()
         })
     }
+}
+
+/// Whether everything that a sale offers is paid for. Units that the merchant has taken back are offered no more. A bucket
+/// that was not heard of has what the others lack, and units in transit are paid for by nobody, so both keep it from this.
+fn is_gone<'a>(record: &SaleRecord, buckets: impl Iterator<Item = &'a BucketState>) -> bool {
+    let mut paid = 0;
+    for bucket in buckets {
+        if bucket.free > 0 || bucket.live > 0 {
+            return false;
+        }
+        paid += u64::from(bucket.paid);
+    }
+    paid >= u64::from(record.stock.saturating_sub(record.surrendered))
 }
 
 /// What the sale's record says of now.
@@ -205,6 +213,30 @@ mod tests {
                 .as_ref()
                 .map(|now| (&*now.keeper.entry.process, now.state.epoch, now.state.version));
             assert_eq!(known, wanted, "after word {number}");
+        }
+    }
+
+    #[test]
+    fn a_sale_is_sold_out_when_all_that_it_offers_is_paid_for() {
+        let bucket =
+            |(free, live, paid)| BucketState { free, live, paid, ..BucketState::default() };
+        for (buckets, (stock, surrendered), gone) in [
+            (&[(0, 0, 6), (0, 0, 4)][..], (10, 0), true),
+            (&[(0, 0, 6)], (10, 0), false),
+            (&[(0, 0, 6), (0, 1, 3)], (10, 0), false),
+            (&[(0, 0, 6), (1, 0, 3)], (10, 0), false),
+            // One is in transit, or the merchant has it.
+            (&[(0, 0, 6), (0, 0, 3)], (10, 0), false),
+            (&[(0, 0, 6), (0, 0, 3)], (10, 1), true),
+            // What was taken back is counted, and an older word of a bucket still has it free.
+            (&[(0, 0, 6), (1, 0, 3)], (10, 1), false),
+            // One was added.
+            (&[(0, 0, 6), (0, 0, 4)], (11, 0), false),
+            (&[], (10, 0), false),
+        ] {
+            let states: Vec<_> = buckets.iter().copied().map(bucket).collect();
+            let record = SaleRecord { stock, surrendered, ..SaleRecord::default() };
+            assert_eq!(is_gone(&record, states.iter()), gone, "{buckets:?} {stock} {surrendered}");
         }
     }
 }

@@ -32,6 +32,15 @@ pub(crate) struct Step {
     pub(crate) used_us: i64,
 }
 
+/// What those who are still to be served ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Units: one for each ticket that may yet come, and what a ticket asked for that was left unmet.
+    pub(crate) units: u64,
+    /// The fewest that would serve anybody; 0 when nobody waits.
+    pub(crate) least: u32,
+}
+
 /// A bucket's gate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
@@ -124,13 +133,36 @@ impl Gate {
         }
     }
 
+    /// Admitted tickets that have not been heard of and may still come.
+    fn silent(&self) -> u64 {
+        let ghosts = self.ghosts_among(self.tail..self.cursor);
+        let heard_of = ghosts + self.spent.len() as u64 + self.unmet.len() as u64;
+        (self.cursor - self.tail).saturating_sub(heard_of)
+    }
+
+    fn ghosts_among(&self, ranks: Range<u64>) -> u64 {
+        let Range { start, end } = self.ghosts;
+        end.min(ranks.end).saturating_sub(start.max(ranks.start))
+    }
+
+    /// What the line still asks for, with ranks given out up to `joined`.
+    pub(crate) fn wanted(&self, joined: u64) -> Wanted {
+        if self.always_open {
+            return Wanted::default();
+        }
+        let waiting = joined.saturating_sub(self.cursor);
+        let waiting = waiting.saturating_sub(self.ghosts_among(self.cursor..joined));
+        let ones = self.silent() + waiting;
+        let unmet: u64 =
+            self.wanted.iter().map(|(units, tickets)| u64::from(*units) * tickets).sum();
+        let least = self.wanted.keys().next().copied().unwrap_or(0);
+        Wanted { units: ones + unmet, least: if ones > 0 { 1 } else { least } }
+    }
+
     /// Of `free` units, how many admitted tickets may still come and ask for: one each, and what they want of those that
     /// were left unmet, where it is to be had.
     fn outstanding(&self, free: u32) -> u64 {
-        let Range { start, end } = self.ghosts;
-        let ghosts = end.min(self.cursor).saturating_sub(start.max(self.tail));
-        let heard_of = ghosts + self.spent.len() as u64 + self.unmet.len() as u64;
-        let silent = (self.cursor - self.tail).saturating_sub(heard_of);
+        let silent = self.silent();
         let mut left = u64::from(free);
         for (&units, &tickets) in &self.wanted {
             let units = u64::from(units.max(1));

@@ -20,6 +20,7 @@ const LIBRARY: &str = concat!(
     include_str!("hold.lua"),
     include_str!("settle.lua"),
     include_str!("join.lua"),
+    include_str!("move.lua"),
     include_str!("load.lua"),
 );
 /// How long a call may take: a batch takes about a millisecond, a paused server for ever.

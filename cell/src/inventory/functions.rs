@@ -193,7 +193,7 @@ impl Inventory {
 }
 
 /// An answer of another shape than the script's header says: a defect, after which nothing is sure.
-fn odd(function: &str) -> InventoryError {
+pub(super) fn odd(function: &str) -> InventoryError {
     InventoryError::Unknown(format!("{function} answered in an unknown shape"))
 }
 

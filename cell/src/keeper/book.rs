@@ -4,6 +4,7 @@
 use super::SaleTerms;
 use super::due::Due;
 use super::protocol::Memory;
+use super::shares::Shares;
 use crate::admission::{Gate, Step};
 use crate::ledger::{Loaded, Share};
 use proto::fault::Fault;
@@ -52,7 +53,9 @@ pub(crate) struct Book {
     pub(crate) granted: u32,
     pub(crate) paid: u32,
     live: u32,
-    shares: Vec<Share>,
+    /// Free units that were taken out of Redis to be given up.
+    leaving: u32,
+    shares: Shares,
     orders: HashMap<OrderId, Live>,
     due: Due,
     /// Paid orders whose refunds are under way here.
@@ -74,7 +77,8 @@ impl Book {
             granted: 0,
             paid: 0,
             live: 0,
-            shares: Vec::new(),
+            leaving: 0,
+            shares: Shares::default(),
             orders: HashMap::new(),
             due: Due::default(),
             refunds: HashSet::new(),
@@ -101,8 +105,8 @@ impl Book {
         self.epoch = loaded.epoch;
         (self.joined, self.asked) = (joined, joined);
         self.granted = loaded.granted;
-        self.shares.clone_from(&loaded.shares);
-        (self.live, self.paid) = (0, 0);
+        self.shares = Shares::new(&loaded.shares);
+        (self.live, self.paid, self.leaving) = (0, 0, 0);
         self.orders.clear();
         self.due.clear();
         for holder in &loaded.holders {
@@ -155,6 +159,46 @@ impl Book {
         self.granted.saturating_sub(self.live + self.paid)
     }
 
+    /// Units that somebody who is admitted now could get.
+    pub(crate) fn obtainable(&self) -> u32 {
+        self.free().saturating_sub(self.leaving)
+    }
+
+    /// Units held, being paid, or in review.
+    pub(crate) fn live(&self) -> u32 {
+        self.live
+    }
+
+    /// So many free units are about to be given up.
+    pub(crate) fn leave(&mut self, units: u32) {
+        self.leaving = units;
+    }
+
+    /// What was leaving was given up.
+    pub(crate) fn give_up(&mut self, units: &[Share]) {
+        let count: u32 = units.iter().map(|share| share.units).sum();
+        self.leaving = 0;
+        self.granted -= count.min(self.granted);
+        self.shares.remove(units);
+    }
+
+    /// Where the local indices end.
+    pub(crate) fn indices_end(&self) -> u32 {
+        self.shares.end()
+    }
+
+    /// Units were accepted, of which Redis does not know yet. Returns where the local indices ended before them.
+    pub(crate) fn append(&mut self, units: &[Share]) -> u32 {
+        let end = self.shares.end();
+        self.shares.append(units);
+        end
+    }
+
+    /// Accepted units may be granted.
+    pub(crate) fn accept(&mut self, units: u32) {
+        self.granted += units;
+    }
+
     /// Whether no order is live.
     pub(crate) fn is_quiet(&self) -> bool {
         self.orders.is_empty()
@@ -162,12 +206,12 @@ impl Book {
 
     /// The unit numbers of local indices. None when one of them is not ours.
     pub(crate) fn units(&self, indices: &[u32]) -> Option<Vec<u32>> {
-        indices.iter().map(|&index| unit_at(&self.shares, index)).collect()
+        indices.iter().map(|&index| self.shares.unit(index)).collect()
     }
 
     /// The local indices of unit numbers.
     pub(crate) fn indices(&self, units: &[u32]) -> Vec<u32> {
-        units.iter().filter_map(|&unit| index_of(&self.shares, unit)).collect()
+        units.iter().filter_map(|&unit| self.shares.index(unit)).collect()
     }
 
     /// A live order.
@@ -306,46 +350,5 @@ impl Book {
             self.told = BucketState { version: self.version, ..state };
         }
         self.told.clone()
-    }
-}
-
-fn unit_at(shares: &[Share], index: u32) -> Option<u32> {
-    let mut before = 0;
-    for share in shares {
-        if index < before + share.units {
-            return Some(share.first_unit + (index - before));
-        }
-        before += share.units;
-    }
-    None
-}
-
-pub(super) fn index_of(shares: &[Share], unit: u32) -> Option<u32> {
-    let mut before = 0;
-    for share in shares {
-        if (share.first_unit..share.first_unit + share.units).contains(&unit) {
-            return Some(before + (unit - share.first_unit));
-        }
-        before += share.units;
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn indices_and_units_are_each_others_inverse() {
-        let shares = [Share { first_unit: 10, units: 3 }, Share { first_unit: 50, units: 2 }];
-        let units: Vec<_> = (0..6).map(|index| unit_at(&shares, index)).collect();
-        assert_eq!(units, [Some(10), Some(11), Some(12), Some(50), Some(51), None]);
-        for unit in [10, 11, 12, 50, 51] {
-            assert_eq!(
-                index_of(&shares, unit).and_then(|index| unit_at(&shares, index)),
-                Some(unit)
-            );
-        }
-        assert_eq!(index_of(&shares, 13), None);
     }
 }

@@ -8,6 +8,7 @@ use crate::metrics::CellMetrics;
 use crate::payment::{Pool, Provider};
 use crate::report::Reports;
 use crate::time::CellTime;
+use crate::transfer::News;
 use crate::workers::Workers;
 use arc_swap::ArcSwap;
 use proto::limits::{BUCKETS_KEPT_MAX, SWEEPS_AT_ONCE_MAX, TAKE_OVERS_AT_ONCE_MAX};
@@ -66,6 +67,7 @@ pub(crate) struct Ports {
     pub(crate) elsewhere: Elsewhere,
     pub(crate) reports: Reports,
     pub(crate) archive: Arc<Archive>,
+    pub(crate) transfers: News,
     pub(crate) metrics: CellMetrics,
     pub(crate) drain: Drain,
     /// Cancelled when keepers are to stop.

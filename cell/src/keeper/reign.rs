@@ -7,7 +7,7 @@
 
 use super::protocol::TakeOver;
 use super::taking::{Failed, Later, take_over};
-use super::{Keeper, Queues, handover, hold, lookup, settle, tick, waits};
+use super::{Keeper, Queues, handover, hold, lookup, settle, tick, transfer, waits};
 use crate::admission;
 use crate::inventory::{self, BucketKeys};
 use proto::fault::{Fault, Reason};
@@ -87,6 +87,7 @@ pub(crate) async fn reign(keeper: Arc<Keeper>, mut queues: Queues, epoch: i64) {
         }
     }
     keeper.ports.states.forget(&keeper.place.sale, keeper.place.number);
+    keeper.ports.reports.forget(&keeper.place.sale, keeper.place.number);
     if !rests {
         handover::leave(&keeper, &mut queues, at.epoch).await;
     }
@@ -142,11 +143,12 @@ async fn stages(keeper: &Arc<Keeper>, queues: &mut Queues, reign: &Reign) -> End
     };
     let (joins, holds, moves, lookups) =
         (&mut queues.joins, &mut queues.holds, &mut queues.moves, &mut queues.lookups);
-    let ends: [End; 5] = tokio::join!(
+    let ends: [End; 6] = tokio::join!(
         async { first(admission::serve(keeper, joins, reign).await) },
         async { first(hold::serve(keeper, holds, reign).await) },
         async { first(settle::serve(keeper, moves, reign).await) },
         async { first(lookup::serve(keeper, lookups, reign).await) },
+        async { first(transfer::serve(keeper, reign).await) },
         async { first(tick::serve(keeper, reign).await) },
     )
     .into();

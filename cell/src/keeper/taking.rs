@@ -1,6 +1,7 @@
 //! Taking a bucket over: what the protocol says comes next is done to the stores, one step after the other.
 
 use super::protocol::{Heard, LineNow, Memory, Step, TakeOver, line};
+use super::shares::Shares;
 use super::{Keeper, Reign};
 use crate::inventory::{self, BucketKeys, InventoryError, LineHint, LoadPlan};
 use crate::ledger::{self, LedgerError, Loaded};
@@ -126,7 +127,8 @@ impl Taking<'_> {
         let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, at.epoch);
         // It takes a while where orders are many, and others want this thread.
         let planned = tokio::task::spawn_blocking(move || {
-            let plan = LoadPlan::new(&loaded, |unit| super::book::index_of(&loaded.shares, unit));
+            let shares = Shares::new(&loaded.shares);
+            let plan = LoadPlan::new(&loaded, |unit| shares.index(unit));
             (loaded, plan)
         });
         let (loaded, plan) = planned.await.map_err(|error| left_out(&error.to_string()))?;

@@ -63,6 +63,7 @@ async fn show(keeper: &Keeper, reign: &Reign) -> End {
         }
         if let Some(now_us) = keeper.now_us() {
             tell(keeper, &mut seen, now_us);
+            keeper.ports.reports.selling(keeper, now_us);
         }
     }
 }
@@ -102,7 +103,7 @@ async fn move_gate(keeper: &Keeper, reign: &Reign) -> Result<(), LedgerError> {
         if book.terms.phase(now_us) != Phase::Open {
             return Ok(());
         }
-        let (free, joined, pace) = (book.free(), book.joined, book.terms.pace());
+        let (free, joined, pace) = (book.obtainable(), book.joined, book.terms.pace());
         book.gate.plan(steady_us, free, joined, &pace)
     };
     let Some(step) = step else { return Ok(()) };
@@ -150,7 +151,11 @@ async fn come_to_rest(keeper: &Keeper, reign: &Reign) -> Result<bool, LedgerErro
             return Ok(false);
         }
     }
-    let rests = ledger::rest(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch).await?;
+    let place = &keeper.place;
+    if !keeper.ports.transfers.of(&place.sale, place.number).is_empty() {
+        return Ok(false);
+    }
+    let rests = ledger::rest(keeper.ports.pool(keeper), place.bucket, reign.epoch).await?;
     if rests {
         keeper.ports.reports.settled(keeper);
     }

@@ -14,8 +14,8 @@ pub struct Aliases {
     pub sale: i32,
 }
 
-/// Unit numbers that a bucket may sell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Unit numbers without a gap, which a bucket may sell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Share {
     /// The first.
     pub first_unit: u32,

@@ -19,11 +19,14 @@ mod expiry;
 #[path = "../support/line.rs"]
 mod line;
 mod money;
+mod moves;
+mod planner;
 mod refunds;
 mod refusals;
 #[path = "../support/sale.rs"]
 mod sale;
 mod spread;
+mod steps;
 mod stock;
 #[path = "../support/storm.rs"]
 mod storm;

@@ -84,6 +84,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
             "sale insert select",
             "share delete insert select",
             "terms insert select",
+            "transfer insert select",
             "unit delete insert select",
         ]
     );

@@ -185,6 +185,9 @@ async fn inv_9_a_transaction_stays_with_its_org_and_its_bucket() {
         "select find_orders({theirs}, {their sale}, 0, '{}')",
         "select set_sale({theirs}, {their sale}, 9, now(), now(), true, true, 9, 1, 'EUR', 1, 1)",
         "select rest({theirs}, {their sale}, 0, 1)",
+        "select find_transfer({theirs}, {their sale}, 0, 1, gen_random_uuid(), false)",
+        "select give_up({theirs}, {their sale}, 0, 1, gen_random_uuid(), 1, '{100}', '{1}', '', '')",
+        "select accept_units({theirs}, {their sale}, 0, 1, gen_random_uuid(), 1, '{900}', '{1}', '', '')",
         "select accept('other', 's02', 1::smallint, 1, 0, 1, '', '')",
     ];
     for statement in stays {
@@ -246,6 +249,8 @@ async fn what_happened_stays_and_what_was_promised_stands() {
         "update terms set cap = 9",
         "delete from terms",
         "update share set units = 99",
+        "update transfer set accepted = true",
+        "delete from transfer",
         "delete from bucket",
         "update bucket set org = {theirs}",
         "update bucket set bucket = 9",

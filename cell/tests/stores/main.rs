@@ -13,8 +13,10 @@ mod grants;
 mod holds;
 mod inventory;
 mod isolation;
+mod leaving;
 mod loads;
 mod model;
+mod moves;
 mod redis_user;
 #[path = "../support/sale.rs"]
 mod sale;

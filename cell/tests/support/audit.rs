@@ -13,12 +13,11 @@ use proto::wire::events::{LedgerEntry, ledger_entry::Kind};
 use proto::wire::storefront::order::State;
 use redis::AsyncCommands;
 use serde_json::Value;
-use sqlx::Row;
+use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
 use crate::cell::{CellUnderTest, until};
-use crate::chain::checked_ledger;
-use crate::sale::FIRST_UNIT;
+use crate::chain::{LedgerRow, checked_ledger};
 use crate::storm::Told;
 
 /// Until holds have run out, unknown payments are settled and unclaimed captures went back.
@@ -33,13 +32,61 @@ struct Story {
     attempts: u32,
 }
 
+/// What a bucket's ledger tells: the stories of its orders, and what came of its units.
+#[derive(Debug, Default)]
+struct Past {
+    stories: BTreeMap<OrderId, Story>,
+    /// The units that it may sell.
+    stock: BTreeSet<u32>,
+    /// The units at its local indices, under the epoch for which the ledger was read.
+    at_index: Vec<u32>,
+    /// What it gave up, and what it accepted, by transfer.
+    given_up: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+    accepted: BTreeMap<Vec<u8>, BTreeSet<u32>>,
+    /// Who has which unit at the end.
+    owners: BTreeMap<u32, OrderId>,
+    /// The ranks of tickets that were spent.
+    tickets: Vec<u64>,
+}
+
+/// A bucket and the Postgres in which it stands.
+#[derive(Debug)]
+struct Place {
+    cell: String,
+    pool: PgPool,
+    bucket: BucketRef,
+}
+
 /// Waits until the sale is quiet, then checks every invariant that can be checked from outside.
 pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) {
-    let bucket = cell.bucket(&sale.sale).await;
-    let owners = until(QUIET, async || quiet(cell, sale, bucket).await).await;
-    let rows = checked_ledger(&cell.pool, bucket).await;
-    let entries: Vec<&LedgerEntry> = rows.iter().flat_map(|(_, entries)| entries).collect();
-    let stories = read(sale, &entries);
+    let places = places(cell, sale).await;
+    let mut sold: BTreeMap<u32, OrderId> = BTreeMap::new();
+    let mut stories: BTreeMap<OrderId, Story> = BTreeMap::new();
+    let (mut stock, mut given_up, mut accepted) =
+        (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+    for place in &places {
+        let owners = until(QUIET, async || quiet(cell, sale, place).await).await;
+        let past = read(sale, &checked_ledger(&place.pool, place.bucket).await, i64::MAX);
+        assert_eq!(owners, past.owners, "INV-2: units in Postgres and in the ledger");
+        counts_agree(sale, place, &past).await;
+        for (unit, order) in owners {
+            assert_eq!(sold.insert(unit, order), None, "INV-1: {unit} was sold twice");
+        }
+        for unit in past.stock {
+            assert!(stock.insert(unit), "INV-2: {unit} is in two buckets");
+        }
+        given_up.extend(past.given_up);
+        accepted.extend(past.accepted);
+        stories.extend(past.stories);
+    }
+
+    // INV-2: what left one bucket came to another, or is in transit.
+    for (transfer, units) in accepted {
+        let given = given_up.remove(&transfer);
+        assert!(given.is_none_or(|given| given == units), "INV-2: other units came than left");
+    }
+    let in_transit: usize = given_up.values().map(BTreeSet::len).sum();
+    assert_eq!(stock.len() + in_transit, usize::try_from(sale.stock).unwrap(), "INV-2");
 
     // INV-6: whatever was acknowledged is in the ledger.
     for (order, held) in &told.held {
@@ -56,75 +103,133 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
             assert_eq!(stories[order].state, state, "INV-6: {order}");
         }
     }
+}
 
-    // INV-1, INV-2, INV-3: nothing is live, so the units of paid orders are taken and all others are free.
-    let mut paid_units = BTreeMap::new();
-    for (order, story) in &stories {
-        assert!(
-            matches!(
-                story.state,
-                State::Paid | State::Expired | State::Cancelled | State::Refunded
-            ),
-            "{story:?}"
-        );
-        for &unit in story.units.iter().filter(|_| story.state == State::Paid) {
-            assert_eq!(paid_units.insert(unit, *order), None, "INV-1: {unit} was sold twice");
-        }
+/// The sale's buckets.
+async fn places(cell: &CellUnderTest, sale: &SaleRecord) -> Vec<Place> {
+    let mut places = Vec::new();
+    for (number, plan) in (0..).zip(&sale.buckets) {
+        let pool = cell.pool_of(&plan.cell);
+        let row = sqlx::query("select org, sale from sale where id = $1").bind(&sale.sale);
+        let row = row.fetch_one(&pool).await.unwrap();
+        let bucket = BucketRef { org: row.get(0), sale: row.get(1), bucket: number };
+        places.push(Place { cell: plan.cell.clone(), pool, bucket });
     }
-    assert_eq!(owners, paid_units, "INV-2: units in Postgres and in the ledger");
+    places
+}
+
+/// What a bucket's rows say is what its ledger tells.
+async fn counts_agree(sale: &SaleRecord, place: &Place, past: &Past) {
+    // INV-1, INV-2, INV-3: nothing is live, so the units of paid orders are taken and all others are free.
+    let ended = [State::Paid, State::Expired, State::Cancelled, State::Refunded];
+    for story in past.stories.values() {
+        assert!(ended.contains(&story.state), "{story:?}");
+    }
+    let BucketRef { org, sale: alias, bucket } = place.bucket;
     let counts = sqlx::query(
-        "select granted, live, paid, tail, cursor, ranks from bucket where org = $1 and sale = $2",
+        "select granted, live, paid, tail, cursor, ranks from bucket
+         where org = $1 and sale = $2 and bucket = $3",
     );
-    let counts = counts.bind(bucket.org).bind(bucket.sale).fetch_one(&cell.pool).await.unwrap();
-    let count = |place: usize| usize::try_from(counts.get::<i32, _>(place)).unwrap();
-    let stock = usize::try_from(sale.stock).unwrap();
-    assert_eq!((count(0), count(1), count(2)), (stock, 0, owners.len()), "INV-2");
+    let counts = counts.bind(org).bind(alias).bind(bucket).fetch_one(&place.pool).await.unwrap();
+    let count = |at: usize| usize::try_from(counts.get::<i32, _>(at)).unwrap();
+    assert_eq!((count(0), count(1), count(2)), (past.stock.len(), 0, past.owners.len()), "INV-2");
+    let shares = sqlx::query(
+        "select first_unit, units from share where org = $1 and sale = $2 and bucket = $3",
+    );
+    let shares = shares.bind(org).bind(alias).bind(bucket).fetch_all(&place.pool).await.unwrap();
+    let range = |first: i32, units: i32| (first..first + units).map(i32::cast_unsigned);
+    let shares = shares.iter().flat_map(|row| range(row.get(0), row.get(1)));
+    assert_eq!(shares.collect::<BTreeSet<u32>>(), past.stock, "INV-2");
 
     // INV-7: every ticket that was spent had been admitted; everyday commerce admits whoever was given one.
     let is_standard = sale.class == i32::from(Class::Standard);
     let cursor = counts.get::<i64, _>(if is_standard { 5 } else { 4 }).cast_unsigned();
-    let tickets: Vec<u64> =
-        entries.iter().filter(|one| one.kind() == Kind::Held).map(|one| one.ticket).collect();
+    let tickets = &past.tickets;
     assert!(tickets.iter().all(|ticket| *ticket < cursor), "INV-7: {tickets:?} under {cursor}");
     assert_eq!(tickets.iter().collect::<BTreeSet<_>>().len(), tickets.len(), "INV-7");
 
     // The states in Postgres are where the stories end.
-    let states = sqlx::query(r#"select id, state from "order" where sale = $1"#).bind(bucket.sale);
-    let states = states.fetch_all(&cell.pool).await.unwrap();
-    assert_eq!(states.len(), stories.len());
+    let states = sqlx::query(r#"select id, state from "order" where sale = $1 and bucket = $2"#);
+    let states = states.bind(alias).bind(bucket).fetch_all(&place.pool).await.unwrap();
+    assert_eq!(states.len(), past.stories.len());
     for row in states {
         let order = OrderId(row.get::<Uuid, _>(0).into_bytes());
-        assert_eq!(i32::from(row.get::<i16, _>(1)), i32::from(stories[&order].state), "{order}");
+        let state = i32::from(past.stories[&order].state);
+        assert_eq!(i32::from(row.get::<i16, _>(1)), state, "{order}");
     }
 }
 
-/// Tells the stories of orders by the ledger's entries, one after the other, and checks each against those before.
-fn read(sale: &SaleRecord, entries: &[&LedgerEntry]) -> BTreeMap<OrderId, Story> {
-    let mut stories: BTreeMap<OrderId, Story> = BTreeMap::new();
-    let mut owners: BTreeMap<u32, OrderId> = BTreeMap::new();
-    for entry in entries.iter().filter(|entry| entry.kind() != Kind::Granted) {
-        let order = OrderId::try_from(&entry.order[..]).unwrap();
-        if entry.kind() == Kind::Held {
-            for &unit in &entry.units {
-                assert!((FIRST_UNIT..FIRST_UNIT + sale.stock).contains(&unit), "INV-2: {unit}");
-                assert_eq!(owners.insert(unit, order), None, "INV-1: {unit} is in two orders");
-            }
-            let story = Story {
-                buyer: entry.buyer.to_vec(),
-                units: entry.units.clone(),
-                state: State::Held,
-                attempts: 0,
-            };
-            assert!(stories.insert(order, story).is_none(), "{order} was held twice");
-            let theirs = stories.values().filter(|one| one.buyer == entry.buyer[..]);
-            let in_use = |one: &&Story| {
-                !matches!(one.state, State::Expired | State::Cancelled | State::Refunded)
-            };
-            let units: usize = theirs.filter(in_use).map(|one| one.units.len()).sum();
-            assert!(units <= usize::try_from(sale.cap).unwrap(), "INV-4: {units} units");
-            continue;
+/// Tells a bucket's past by the ledger's entries, one after the other, and checks each against those before. Its local
+/// indices are those of a bucket that was loaded under `epoch`.
+fn read(sale: &SaleRecord, rows: &[LedgerRow], epoch: i64) -> Past {
+    let mut past = Past::default();
+    let mut loaded = false;
+    for (row_epoch, entries) in rows {
+        if *row_epoch >= epoch && !loaded {
+            loaded = true;
+            past.at_index = past.stock.iter().copied().collect();
         }
-        let story = stories.get_mut(&order).expect("an order that was never held");
+        for entry in entries {
+            match entry.kind() {
+                Kind::Granted | Kind::Accepted => past.come(entry, loaded),
+                Kind::GivenUp => past.leave(entry),
+                Kind::Held => past.hold(sale, entry),
+                _ => past.turn(entry),
+            }
+        }
+    }
+    if !loaded {
+        past.at_index = past.stock.iter().copied().collect();
+    }
+    past
+}
+
+impl Past {
+    fn come(&mut self, entry: &LedgerEntry, loaded: bool) {
+        let units = of_ranges(entry);
+        for &unit in &units {
+            assert!(self.stock.insert(unit), "INV-2: {unit} came twice");
+        }
+        if loaded {
+            self.at_index.extend(&units);
+        }
+        if entry.kind() == Kind::Accepted {
+            let before = self.accepted.insert(entry.transfer.to_vec(), units.into_iter().collect());
+            assert_eq!(before, None, "INV-2: accepted twice");
+        }
+    }
+
+    fn leave(&mut self, entry: &LedgerEntry) {
+        let units = of_ranges(entry);
+        for unit in &units {
+            assert!(self.stock.remove(unit), "INV-2: {unit} was not there");
+            assert!(!self.owners.contains_key(unit), "INV-1: {unit} left, and an order has it");
+        }
+        let before = self.given_up.insert(entry.transfer.to_vec(), units.into_iter().collect());
+        assert_eq!(before, None, "INV-2: given up twice");
+    }
+
+    fn hold(&mut self, sale: &SaleRecord, entry: &LedgerEntry) {
+        let order = OrderId::try_from(&entry.order[..]).unwrap();
+        for &unit in &entry.units {
+            assert!(self.stock.contains(&unit), "INV-2: {unit} is not the bucket's");
+            assert_eq!(self.owners.insert(unit, order), None, "INV-1: {unit} is in two orders");
+        }
+        let (buyer, units) = (entry.buyer.to_vec(), entry.units.clone());
+        let story = Story { buyer, units, state: State::Held, attempts: 0 };
+        assert!(self.stories.insert(order, story).is_none(), "{order} was held twice");
+        self.tickets.push(entry.ticket);
+        let theirs = self.stories.values().filter(|one| one.buyer == entry.buyer[..]);
+        let in_use = |one: &&Story| {
+            !matches!(one.state, State::Expired | State::Cancelled | State::Refunded)
+        };
+        let units: usize = theirs.filter(in_use).map(|one| one.units.len()).sum();
+        assert!(units <= usize::try_from(sale.cap).unwrap(), "INV-4: {units} units");
+    }
+
+    fn turn(&mut self, entry: &LedgerEntry) {
+        let order = OrderId::try_from(&entry.order[..]).unwrap();
+        let story = self.stories.get_mut(&order).expect("an order that was never held");
         story.state = match (entry.kind(), story.state) {
             (Kind::Expired, State::Held | State::Paying | State::Review) => State::Expired,
             (Kind::Cancelled, State::Held) => State::Cancelled,
@@ -145,22 +250,29 @@ fn read(sale: &SaleRecord, entries: &[&LedgerEntry]) -> BTreeMap<OrderId, Story>
         if frees || entry.kind() == Kind::Refunded && !entry.units.is_empty() {
             assert_eq!(entry.units, story.units, "{order} returned other units");
             for unit in &entry.units {
-                assert_eq!(owners.remove(unit), Some(order), "INV-1");
+                assert_eq!(self.owners.remove(unit), Some(order), "INV-1");
             }
         }
     }
-    stories
 }
 
-/// Who has each unit in Postgres, once nothing is live, Redis agrees, and so does the provider.
+/// The units of an entry that lists ranges.
+fn of_ranges(entry: &LedgerEntry) -> Vec<u32> {
+    let (ranges, rest) = entry.units.as_chunks::<2>();
+    assert!(rest.is_empty(), "{entry:?}");
+    ranges.iter().flat_map(|[first, last]| *first..=*last).collect()
+}
+
+/// Who has each unit of a bucket in Postgres, once nothing is live, Redis agrees, and so does the provider.
 async fn quiet(
     cell: &CellUnderTest,
     sale: &SaleRecord,
-    bucket: BucketRef,
+    place: &Place,
 ) -> Result<BTreeMap<u32, OrderId>, String> {
     let failed = |error: sqlx::Error| error.to_string();
-    let rows = sqlx::query(r#"select id, state from "order" where sale = $1"#).bind(bucket.sale);
-    let rows = rows.fetch_all(&cell.pool).await.map_err(failed)?;
+    let BucketRef { org, sale: alias, bucket } = place.bucket;
+    let rows = sqlx::query(r#"select id, state from "order" where sale = $1 and bucket = $2"#);
+    let rows = rows.bind(alias).bind(bucket).fetch_all(&place.pool).await.map_err(failed)?;
     let orders: BTreeMap<OrderId, i16> =
         rows.iter().map(|row| (OrderId(row.get::<Uuid, _>(0).into_bytes()), row.get(1))).collect();
     let is_live = |state: &&i16| {
@@ -171,21 +283,20 @@ async fn quiet(
     if live > 0 {
         return Err(format!("{live} orders are live"));
     }
-    let rows = sqlx::query("select unit, id from unit where sale = $1").bind(bucket.sale);
-    let rows = rows.fetch_all(&cell.pool).await.map_err(failed)?;
+    let rows = sqlx::query("select unit, id from unit where sale = $1 and bucket = $2");
+    let rows = rows.bind(alias).bind(bucket).fetch_all(&place.pool).await.map_err(failed)?;
     let owners: BTreeMap<u32, OrderId> = rows
         .iter()
         .map(|row| {
             (row.get::<i32, _>(0).cast_unsigned(), OrderId(row.get::<Uuid, _>(1).into_bytes()))
         })
         .collect();
-    let epoch: i64 = sqlx::query_scalar("select epoch from bucket where org = $1 and sale = $2")
-        .bind(bucket.org)
-        .bind(bucket.sale)
-        .fetch_one(&cell.pool)
-        .await
-        .map_err(failed)?;
-    let in_redis = owners_in_redis(cell, sale, epoch).await.map_err(|error| error.to_string())?;
+    let epoch =
+        sqlx::query_scalar("select epoch from bucket where org = $1 and sale = $2 and bucket = $3");
+    let epoch = epoch.bind(org).bind(alias).bind(bucket).fetch_one(&place.pool);
+    let epoch: i64 = epoch.await.map_err(failed)?;
+    let past = read(sale, &checked_ledger(&place.pool, place.bucket).await, epoch);
+    let in_redis = owners_in_redis(cell, sale, (place, epoch), &past).await?;
     if in_redis != owners {
         return Err(format!("INV-3: Redis {in_redis:?}, Postgres {owners:?}"));
     }
@@ -204,27 +315,35 @@ async fn quiet(
 async fn owners_in_redis(
     cell: &CellUnderTest,
     sale: &SaleRecord,
-    epoch: i64,
-) -> Result<BTreeMap<u32, OrderId>, redis::RedisError> {
-    let url = cell.stack.redis_admin_url("cell-1").unwrap();
-    let mut redis = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    let keys = BucketKeys::new(&sale.org, &sale.sale, 0, epoch);
-    let units: Option<Vec<u8>> = redis.get(&keys.units).await?;
-    let returned: Vec<u32> = redis.lrange(&keys.free, 0, -1).await?;
-    let next: Option<u32> = redis.hget(&keys.rec, "next").await?;
-    let owners: BTreeMap<u32, OrderId> = (FIRST_UNIT..)
+    (place, epoch): (&Place, i64),
+    past: &Past,
+) -> Result<BTreeMap<u32, OrderId>, String> {
+    let failed = |error: redis::RedisError| error.to_string();
+    let url = cell.stack.redis_admin_url(&place.cell).unwrap();
+    let client = redis::Client::open(url).map_err(failed)?;
+    let mut redis = client.get_multiplexed_async_connection().await.map_err(failed)?;
+    let keys = BucketKeys::new(&sale.org, &sale.sale, place.bucket.bucket, epoch);
+    let units: Option<Vec<u8>> = redis.get(&keys.units).await.map_err(failed)?;
+    let returned: Vec<usize> = redis.lrange(&keys.free, 0, -1).await.map_err(failed)?;
+    let next: Option<usize> = redis.hget(&keys.rec, "next").await.map_err(failed)?;
+    let end: Option<usize> = redis.hget(&keys.rec, "granted").await.map_err(failed)?;
+    let at_index = &past.at_index;
+    let owners: BTreeMap<u32, OrderId> = at_index
+        .iter()
         .zip(units.unwrap_or_default().as_chunks::<16>().0)
-        .filter(|(_, owner)| **owner != [0; 16])
-        .map(|(unit, owner)| (unit, OrderId(*owner)))
+        .filter(|(_, owner)| **owner != [0; 16] && !past.given_up.contains_key(&owner[..]))
+        .map(|(unit, owner)| (*unit, OrderId(*owner)))
         .collect();
-    let mut free: Vec<u32> = returned.iter().map(|index| FIRST_UNIT + index).collect();
-    free.extend(FIRST_UNIT + next.unwrap_or(0)..FIRST_UNIT + sale.stock);
+    let (Some(next), Some(end)) = (next, end) else { return Ok(owners) };
+    if end != at_index.len() {
+        return Err(format!("{end} local indices in Redis, {} by the ledger", at_index.len()));
+    }
+    let mut free: Vec<u32> = returned.into_iter().chain(next..end).map(|at| at_index[at]).collect();
     free.sort_unstable();
-    let nobodys: Vec<u32> =
-        (FIRST_UNIT..FIRST_UNIT + sale.stock).filter(|unit| !owners.contains_key(unit)).collect();
-    if next.is_some() && free != nobodys {
-        println!("free in Redis: {free:?}; with nobody: {nobodys:?}");
-        return Ok(BTreeMap::new());
+    let has_none = |unit: &u32| !owners.contains_key(unit);
+    let nobodys: Vec<u32> = past.stock.iter().copied().filter(has_none).collect();
+    if free != nobodys {
+        return Err(format!("INV-3: free in Redis: {free:?}; with nobody: {nobodys:?}"));
     }
     Ok(owners)
 }

@@ -48,7 +48,10 @@ pub(crate) struct CellUnderTest {
     pub(crate) stack: Stack,
     /// As the superuser, who sees everything.
     pub(crate) pool: PgPool,
-    lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    /// By process.
+    pub(crate) lines: Mutex<BTreeMap<String, Arc<Line>>>,
+    /// How many buckets a sale has.
+    buckets: Mutex<BTreeMap<String, u32>>,
 }
 
 impl CellUnderTest {
@@ -73,7 +76,8 @@ impl CellUnderTest {
         let mut client = Etcd::connect([&etcd.url], None).await.unwrap();
         client.put(format!("{}{CELL}", keys::CELLS), record.encode_to_vec(), None).await.unwrap();
         let pool = PgPool::connect_lazy(&stack.postgres_admin_url(CELL).unwrap()).unwrap();
-        let cell = CellUnderTest { stack, pool, lines: Mutex::default() };
+        let cell =
+            CellUnderTest { stack, pool, lines: Mutex::default(), buckets: Mutex::default() };
         for process in processes {
             cell.start_process(process).await;
         }
@@ -88,13 +92,18 @@ impl CellUnderTest {
 
     /// Starts a process under a name of its own in the stack. Returns where it can be reached.
     pub(crate) async fn start_server(&self, name: &str, process: &str) -> String {
+        self.start_server_of(CELL, name, process).await
+    }
+
+    /// The same of any cell.
+    pub(crate) async fn start_server_of(&self, cell: &str, name: &str, process: &str) -> String {
         let url = |name: &str| self.stack.endpoint(name).unwrap().url;
         let args = [
-            ("--cell", CELL.to_owned()),
+            ("--cell", cell.to_owned()),
             ("--process", process.to_owned()),
             ("--etcd", url("etcd")),
-            ("--postgres", url("cell-1/postgres")),
-            ("--postgres-owner", self.stack.postgres_owner_url(CELL).unwrap()),
+            ("--postgres", url(&format!("{cell}/postgres"))),
+            ("--postgres-owner", self.stack.postgres_owner_url(cell).unwrap()),
             ("--provider", url("provider")),
         ];
         let spec = PlaneSpec {
@@ -104,13 +113,15 @@ impl CellUnderTest {
                 .iter()
                 .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()])
                 .collect(),
-            env: vec![("FLOODGATE_REDIS".into(), url("cell-1/redis"))],
+            env: vec![("FLOODGATE_REDIS".into(), url(&format!("{cell}/redis")))],
         };
         self.stack.start_plane(&spec).await.unwrap().url
     }
 
     /// Decides about a sale.
     pub(crate) async fn decide(&self, sale: &SaleRecord) {
+        let buckets = u32::try_from(sale.buckets.len()).unwrap();
+        self.buckets.lock().unwrap().insert(sale.sale.clone(), buckets);
         let etcd = self.stack.endpoint("etcd").unwrap().url;
         let mut client = Etcd::connect([etcd], None).await.unwrap();
         let key = format!("{}{}", keys::SALES, sale.sale);
@@ -137,18 +148,29 @@ impl CellUnderTest {
 
     /// The process that keeps the sale's bucket under an epoch above `epoch` and says so, and its epoch.
     pub(crate) async fn keeper_after(&self, sale: &SaleRecord, epoch: u64) -> (String, u64) {
+        self.keeper_of(sale, 0, epoch).await
+    }
+
+    /// The same of any of the sale's buckets.
+    pub(crate) async fn keeper_of(
+        &self,
+        sale: &SaleRecord,
+        bucket: u32,
+        epoch: u64,
+    ) -> (String, u64) {
         until(DEADLINE, async || {
-            let (name, _, newest) = self.newest(&sale.sale).ok_or("nobody keeps the bucket")?;
+            let newest = self.newest(&sale.sale, bucket);
+            let (name, _, newest) = newest.ok_or("nobody keeps the bucket")?;
             if newest > epoch { Ok((name, newest)) } else { Err(format!("the epoch is {newest}")) }
         })
         .await
     }
 
-    fn newest(&self, sale: &str) -> Option<(String, Arc<Line>, u64)> {
+    fn newest(&self, sale: &str, bucket: u32) -> Option<(String, Arc<Line>, u64)> {
         let lines = self.lines.lock().unwrap();
-        let told = lines
-            .iter()
-            .filter_map(|(name, line)| Some((name.clone(), line.clone(), line.state(sale)?.epoch)));
+        let told = lines.iter().filter_map(|(name, line)| {
+            Some((name.clone(), line.clone(), line.state_of(sale, bucket)?.epoch))
+        });
         told.max_by_key(|(_, _, epoch)| *epoch)
     }
 
@@ -159,8 +181,13 @@ impl CellUnderTest {
         buyer: BuyerKey,
         asked: Asked,
     ) -> Result<Answer, No> {
-        let Some((_, line, _)) = self.newest(sale) else { return Err(No::Lost) };
+        let bucket = self.bucket_of(sale, buyer);
+        let Some((_, line, _)) = self.newest(sale, bucket) else { return Err(No::Lost) };
         self.call_over(&line, sale, buyer, asked).await
+    }
+
+    fn bucket_of(&self, sale: &str, buyer: BuyerKey) -> u32 {
+        buyer.bucket(self.buckets.lock().unwrap().get(sale).copied().unwrap_or(1))
     }
 
     /// Sends one call to a process that need not be the keeper, and says what it answers.
@@ -180,10 +207,11 @@ impl CellUnderTest {
         buyer: BuyerKey,
         asked: Asked,
     ) -> Result<Answer, No> {
+        let bucket = self.bucket_of(sale, buyer);
         let call = Call {
             time_left_ms: CALL_MS,
             sale: sale.into(),
-            bucket: 0,
+            bucket,
             buyer: buyer.0.to_vec().into(),
             kind: Some(asked),
             ..Call::default()
@@ -301,7 +329,12 @@ impl CellUnderTest {
         TicketKey::new(TICKETS.0, &TICKETS.1)
     }
 
-    /// A sale's bucket, by its aliases.
+    /// A cell's Postgres, as the superuser.
+    pub(crate) fn pool_of(&self, cell: &str) -> PgPool {
+        PgPool::connect_lazy(&self.stack.postgres_admin_url(cell).unwrap()).unwrap()
+    }
+
+    /// A sale's first bucket, by its aliases.
     pub(crate) async fn bucket(&self, sale: &str) -> BucketRef {
         let row = sqlx::query("select org, sale from sale where id = $1").bind(sale);
         let row = row.fetch_one(&self.pool).await.unwrap();

@@ -22,12 +22,14 @@ const WAITING: usize = 1_024;
 const AGAIN: Duration = Duration::from_millis(30);
 
 type Asked = (Call, oneshot::Sender<Kind>);
+/// By sale and bucket.
+type States = Arc<Mutex<HashMap<(String, u32), BucketState>>>;
 
 /// See the module. Dropping it ends its tasks.
 pub(crate) struct Line {
     streams: Vec<mpsc::Sender<Asked>>,
     next: AtomicUsize,
-    states: Arc<Mutex<HashMap<String, BucketState>>>,
+    states: States,
     tasks: tokio::task::JoinSet<()>,
 }
 
@@ -54,9 +56,14 @@ impl Line {
         answered.await.ok()
     }
 
-    /// What the process has said last of a sale's only bucket.
+    /// What the process has said last of a sale's first bucket.
     pub(crate) fn state(&self, sale: &str) -> Option<BucketState> {
-        self.states.lock().unwrap().get(sale).cloned()
+        self.state_of(sale, 0)
+    }
+
+    /// What it has said last of one of a sale's buckets.
+    pub(crate) fn state_of(&self, sale: &str, bucket: u32) -> Option<BucketState> {
+        self.states.lock().unwrap().get(&(sale.to_owned(), bucket)).cloned()
     }
 }
 
@@ -116,7 +123,7 @@ async fn exchange(
     }
 }
 
-async fn watch(channel: Channel, states: Arc<Mutex<HashMap<String, BucketState>>>) {
+async fn watch(channel: Channel, states: States) {
     let mut client = LinkServiceClient::new(channel);
     loop {
         if let Ok(watched) = client.watch_buckets(WatchBucketsRequest {}).await {
@@ -127,8 +134,9 @@ async fn watch(channel: Channel, states: Arc<Mutex<HashMap<String, BucketState>>
                     let newer = |known: &BucketState| {
                         (known.epoch, known.version) >= (state.epoch, state.version)
                     };
-                    if !states.get(&state.sale).is_some_and(newer) {
-                        states.insert(state.sale.clone(), state);
+                    let bucket = (state.sale.clone(), state.bucket);
+                    if !states.get(&bucket).is_some_and(newer) {
+                        states.insert(bucket, state);
                     }
                 }
             }

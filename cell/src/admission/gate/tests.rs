@@ -206,3 +206,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_line_wants_one_unit_each_and_what_was_left_unmet() {
+    let mut gate = Gate::new(Step { tail: 0, cursor: 0, used_us: START }, &[], 2..5);
+    let wanted = |gate: &Gate, joined| {
+        let Wanted { units, least } = gate.wanted(joined);
+        (units, least)
+    };
+    assert_eq!(wanted(&gate, 0), (0, 0), "nobody is there");
+    assert_eq!(wanted(&gate, 10), (7, 1), "three of them may not be anybody");
+    gate.take(Step { tail: 0, cursor: 6, used_us: START });
+    assert_eq!(wanted(&gate, 10), (7, 1));
+    gate.spend(0);
+    gate.leave_unmet(1, 3);
+    gate.leave_unmet(5, 2);
+    assert_eq!(wanted(&gate, 10), (9, 1), "four wait, and two asked for five");
+    assert_eq!(wanted(&gate, 6), (5, 2), "nobody else waits");
+    gate.spend(5);
+    assert_eq!(wanted(&gate, 6), (3, 3));
+    gate.take(Step { tail: 6, cursor: 6, used_us: START });
+    assert_eq!(wanted(&gate, 6), (0, 0), "their turn has passed");
+    let open = Gate::always_open(Step { tail: 0, cursor: 0, used_us: START });
+    assert_eq!(wanted(&open, 10), (0, 0));
+}
