@@ -19,6 +19,10 @@ pub const PROBE_BYTES_MAX: usize = 1024;
 pub const TOKEN_BYTES_MAX: usize = 2048;
 /// Bytes of a ticket.
 pub const TICKET_BYTES_MAX: usize = 512;
+/// Bytes of a signed head of a ledger.
+pub const HEAD_BYTES_MAX: usize = 1024;
+/// Bytes of a receipt: 64 entries of an order, each with two paths of 40 hashes.
+pub const RECEIPT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a payment method's name.
 pub const PAYMENT_METHOD_BYTES_MAX: usize = 128;
 /// How much later than its `exp` a token still counts: clocks differ.
