@@ -8,10 +8,12 @@ mod connection;
 mod functions;
 mod keys;
 mod load;
+mod look;
 mod settings;
 
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;
 pub use load::{Before, LoadPlan, forget, load, remove};
+pub use look::Looked;
 pub use settings::ServerInfo;

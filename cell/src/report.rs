@@ -1,4 +1,4 @@
-//! Reports to the control plane: a bucket is warm, a bucket is at rest. News, not permission: the sale goes on whether
+//! Reports to the control plane: a bucket is warm, a bucket is at rest, its ledger has come so far. News, not permission: the sale goes on whether
 //! or not etcd can be told.
 
 use crate::keeper::Keeper;
@@ -20,6 +20,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
     waiting: Mutex<HashMap<String, BucketReport>>,
+    told: Mutex<HashMap<String, Told>>,
+}
+
+/// What every further report of a bucket says.
+#[derive(Debug, Default)]
+struct Told {
+    settled: bool,
+    head: String,
 }
 
 impl Reports {
@@ -35,8 +43,27 @@ impl Reports {
         self.add(keeper, true);
     }
 
+    /// The newest signed head of a bucket's ledger.
+    pub(crate) fn head(&self, keeper: &Keeper, head: String) {
+        let key = keys::report(&keeper.place.sale, keeper.place.number);
+        let is_known = keeper.book().open || {
+            let told = self.told();
+            told.get(&key).is_some_and(|told| told.settled)
+        };
+        self.told().entry(key).or_default().head = head;
+        // While nothing is known for sure, the next report brings it along.
+        if is_known {
+            self.add(keeper, false);
+        }
+    }
+
+    /// A bucket is nobody's here any more: nothing further is told of it.
+    pub(crate) fn forget(&self, sale: &str, bucket: u32) {
+        self.told().remove(&keys::report(sale, bucket));
+    }
+
     fn add(&self, keeper: &Keeper, settled: bool) {
-        let report = {
+        let mut report = {
             let now_us = keeper.now_us().unwrap_or(0);
             let book = keeper.book();
             BucketReport {
@@ -53,7 +80,14 @@ impl Reports {
                 ..BucketReport::default()
             }
         };
-        self.lock().insert(keys::report(&keeper.place.sale, keeper.place.number), report);
+        let key = keys::report(&keeper.place.sale, keeper.place.number);
+        // What is at rest stays at rest, and no report overtakes another.
+        let mut told = self.told();
+        let known = told.entry(key.clone()).or_default();
+        known.settled |= settled;
+        report.settled = known.settled;
+        report.head.clone_from(&known.head);
+        self.lock().insert(key, report);
     }
 
     /// Tells etcd until `end` is cancelled.
@@ -88,6 +122,10 @@ impl Reports {
             }
         }
         Ok(())
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<String, Told>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, BucketReport>> {

@@ -1,6 +1,7 @@
 //! A cell process put together: the only file that knows all of its parts.
 
 use crate::archive::Archive;
+use crate::audit::{AuditMetrics, AuditPorts, audit};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
 use crate::fitness::FitnessGauges;
@@ -84,6 +85,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
+    let auditing = AuditPorts {
+        kept: kept.clone(),
+        pool: ledger::open_for_audit(config.postgres.expose())?,
+        inventory: Inventory::new(config.redis.expose())?,
+        key: config.ledger_key.clone(),
+        metrics: AuditMetrics::new(&metrics),
+    };
+    drain.spawn("audit", audit(auditing, end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
     let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());

@@ -9,7 +9,7 @@ mod order;
 mod ranges;
 
 pub use order::{Ended, ReplayedOrder, intent_mark};
-pub use ranges::Ranges;
+pub use ranges::{Ranges, pairs};
 
 use crate::id::OrderId;
 use crate::invariant::Invariant;
@@ -79,6 +79,11 @@ impl Replay {
         self.orders.range(OrderId(first)..=OrderId(last))
     }
 
+    /// How many orders there have been.
+    pub fn order_count(&self) -> u64 {
+        self.orders.len() as u64 + self.ended.iter().map(|ended| ended.count).sum::<u64>()
+    }
+
     /// The orders that ended and whose ids begin with `part`.
     pub fn ended_in(&self, part: u8) -> Ended {
         self.ended[usize::from(part)]
@@ -133,7 +138,7 @@ impl Replay {
     }
 
     fn take_in(&mut self, entry: &LedgerEntry) {
-        let Some(ranges) = ranges::pairs(&entry.units) else {
+        let Some(ranges) = pairs(&entry.units) else {
             return self
                 .flaw(Invariant::Inv2, format!("{:?} names no range of units", entry.kind()));
         };
@@ -146,7 +151,7 @@ impl Replay {
     }
 
     fn give_up(&mut self, entry: &LedgerEntry) {
-        let Some(ranges) = ranges::pairs(&entry.units) else {
+        let Some(ranges) = pairs(&entry.units) else {
             return self.flaw(Invariant::Inv2, "GivenUp names no range of units".into());
         };
         for (first, last) in ranges {

@@ -21,6 +21,7 @@ const LIBRARY: &str = concat!(
     include_str!("settle.lua"),
     include_str!("join.lua"),
     include_str!("load.lua"),
+    include_str!("look.lua"),
 );
 /// How long a call may take: a batch takes about a millisecond, a paused server for ever.
 const RESPONSE: Duration = Duration::from_millis(1_000);

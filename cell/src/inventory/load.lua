@@ -59,11 +59,11 @@ end)
 
 -- load_open: everything is there; the bucket serves.
 -- KEYS  1 rec
--- ARGV  1 epoch
+-- ARGV  1 epoch, 2 run: the server's own, so that a record which comes back in another run can be told
 redis.register_function('fg_load_open', function(keys, args)
   if not loading(keys[1], args[1]) then
     return redis.error_reply(NOT_LOADING)
   end
-  redis.call('HSET', keys[1], 'open', 1)
+  redis.call('HSET', keys[1], 'open', 1, 'run', args[2])
   return redis.status_reply('OK')
 end)

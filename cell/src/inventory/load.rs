@@ -122,7 +122,7 @@ pub async fn load(
             .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
             .await?;
     }
-    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
+    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch).arg(run)).await?;
     Ok(match before[..] {
         [Value::Int(before), Value::Int(rank)] => Before {
             epoch: if before == epoch { 0 } else { before },

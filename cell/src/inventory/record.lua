@@ -1,7 +1,7 @@
 -- The record of a bucket, which every function looks at first.
 --
 -- Keys of a bucket, all under the tag {org:sale:bucket}, with the epoch e in what a take-over loads anew:
---   fg:{tag}:rec       hash: epoch, open, granted, next, rank, and each stage's last batch and answer
+--   fg:{tag}:rec       hash: epoch, open, run, granted, next, rank, and each stage's last batch and answer
 --   fg:{tag}:e<e>:u    16 bytes a unit, at its local index: the order that has it, zeros when it is free
 --   fg:{tag}:e<e>:f    list of local indices that were returned and are free; those from `next` on were never granted
 --   fg:{tag}:e<e>:b    hash: buyer -> order (16 bytes, zeros when none is live), live units, paid units (a byte each),
