@@ -24,6 +24,7 @@ use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
+use runtime::metric::Metrics;
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use std::net::SocketAddr;
@@ -85,13 +86,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     drain.spawn("claim", claim(kept.clone(), sales, end.clone(), replaced.clone()));
     drain.spawn("archive", ports.archive.clone().serve(background.clone(), end.clone()));
     drain.spawn("reconcile", reconcile(kept.clone(), end.clone()));
-    let auditing = AuditPorts {
-        kept: kept.clone(),
-        pool: ledger::open_for_audit(config.postgres.expose())?,
-        inventory: Inventory::new(config.redis.expose())?,
-        key: config.ledger_key.clone(),
-        metrics: AuditMetrics::new(&metrics),
-    };
+    let auditing = audit_ports(&config, kept.clone(), &metrics)?;
     drain.spawn("audit", audit(auditing, end.clone()));
     let (telling, told_until) = (ports.clone(), end.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
@@ -115,6 +110,20 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         return Err("another process was started under this name".into());
     }
     Ok(())
+}
+
+fn audit_ports(
+    config: &Config,
+    kept: Arc<Kept>,
+    metrics: &Metrics,
+) -> Result<AuditPorts, PlaneError> {
+    Ok(AuditPorts {
+        kept,
+        pool: ledger::open_for_audit(config.postgres.expose())?,
+        inventory: Inventory::new(config.redis.expose())?,
+        key: config.ledger_key.clone(),
+        metrics: AuditMetrics::new(metrics),
+    })
 }
 
 /// Tells routers where this process is, for as long as it lives.

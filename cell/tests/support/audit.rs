@@ -96,6 +96,7 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
         let order = OrderId(row.get::<Uuid, _>(0).into_bytes());
         assert_eq!(i32::from(row.get::<i16, _>(1)), i32::from(stories[&order].state), "{order}");
     }
+    crate::audited::nothing_was_found(cell).await;
 }
 
 /// Tells the stories of orders by the ledger's entries, one after the other, and checks each against those before.
