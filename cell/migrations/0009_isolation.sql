@@ -59,6 +59,8 @@ grant select, insert, update (state, attempt, intent, refunding) on "order" to f
 grant select, insert, update (slot), delete on unit to floodgate_cell;
 -- What happened, happened.
 grant select, insert on ledger to floodgate_cell;
+-- A newer head takes the place of an older one.
+grant select, insert, update (seq, head) on head to floodgate_cell;
 -- Processes are of no org.
 grant select, insert, update, delete on process to floodgate_cell;
 
@@ -82,9 +84,11 @@ end $$;
 create policy finder on bucket for select to floodgate_finder using (true);
 create policy finder on sale for select to floodgate_finder using (true);
 create policy finder on org to floodgate_finder using (true);
+create policy finder on head for select to floodgate_finder using (true);
 grant usage on schema public to floodgate_finder;
 grant select (org, sale, bucket, epoch, keeper, seq, settled) on bucket to floodgate_finder;
 grant select (org, sale, id) on sale to floodgate_finder;
+grant select (org, sale, bucket, seq) on head to floodgate_finder;
 grant select, insert (id) on org to floodgate_finder;
 
 -- The buckets that are not at rest, at most p_most.
@@ -106,6 +110,19 @@ language sql stable security definer set search_path = public, pg_temp as $$
     where b.settled order by b.sale desc limit p_most
 $$;
 
+-- At most p_most buckets at rest of whose ledgers the newest head does not cover all.
+create function unsigned_at_rest(p_most int)
+returns table (org int, sale int, bucket int, org_id text, sale_id text)
+language sql stable security definer set search_path = public, pg_temp as $$
+    select b.org, b.sale, b.bucket, o.id, s.id
+    from bucket b
+    join org o on o.org = b.org
+    join sale s on s.org = b.org and s.sale = b.sale
+    left join head h on h.org = b.org and h.sale = b.sale and h.bucket = b.bucket
+    where b.settled and b.seq > coalesce(h.seq, 0)
+    order by b.sale, b.bucket limit p_most
+$$;
+
 -- What an org is called in this cell; it gets a name when it has none.
 create function org_alias(p_id text) returns int
 language plpgsql security definer set search_path = public, pg_temp as $$
@@ -124,8 +141,10 @@ end $$;
 grant create on schema public to floodgate_finder;
 alter function buckets_to_keep(bigint) owner to floodgate_finder;
 alter function buckets_at_rest(bigint) owner to floodgate_finder;
+alter function unsigned_at_rest(int) owner to floodgate_finder;
 alter function org_alias(text) owner to floodgate_finder;
 revoke create on schema public from floodgate_finder;
-revoke all on function buckets_to_keep(bigint), buckets_at_rest(bigint), org_alias(text) from public;
-grant execute on function buckets_to_keep(bigint), buckets_at_rest(bigint), org_alias(text)
-    to floodgate_cell;
+revoke all on function buckets_to_keep(bigint), buckets_at_rest(bigint), unsigned_at_rest(int),
+    org_alias(text) from public;
+grant execute on function buckets_to_keep(bigint), buckets_at_rest(bigint), unsigned_at_rest(int),
+    org_alias(text) to floodgate_cell;

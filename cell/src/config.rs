@@ -1,5 +1,6 @@
 //! What a cell process is started with.
 
+use crate::ledger::LedgerKey;
 use proto::id::{CellId, ProcessId};
 use runtime::config::ProcessArgs;
 use std::convert::Infallible;
@@ -58,6 +59,10 @@ pub struct Config {
     )]
     pub batch_calls_max: u16,
 
+    /// File with the private key that signs the heads of this cell's ledgers, as `floodgate keys generate` makes it
+    #[arg(long, env = "FLOODGATE_LEDGER_KEY", value_name = "FILE", value_parser = LedgerKey::read)]
+    pub ledger_key: LedgerKey,
+
     /// The payment provider
     #[arg(long, env = "FLOODGATE_PROVIDER", value_name = "URL")]
     pub provider: String,
@@ -93,11 +98,19 @@ impl fmt::Debug for StoreUrl {
 mod tests {
     use super::*;
     use clap::Parser;
+    use ring::rand::SystemRandom;
+    use ring::signature::Ed25519KeyPair;
 
     #[test]
     fn a_printed_configuration_holds_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ledger.key");
+        let made = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        std::fs::write(&file, made.as_ref()).unwrap();
+        let key = format!("--ledger-key={}", file.display());
         let words = [
             "floodgate-cell",
+            &key,
             "--cell=cell-1",
             "--process=p1",
             "--etcd=http://127.0.0.1:2379",

@@ -8,6 +8,7 @@ mod connection;
 mod functions;
 mod keys;
 mod load;
+mod look;
 mod moves;
 mod settings;
 
@@ -15,4 +16,5 @@ pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;
 pub use load::{Before, LineHint, LoadPlan, close, fill, forget, load, open, remove};
+pub use look::Looked;
 pub use settings::ServerInfo;

@@ -8,6 +8,7 @@
 mod entry;
 mod handover;
 mod hold;
+mod key;
 mod lookup;
 mod of_org;
 mod refund;
@@ -21,7 +22,9 @@ mod transfer;
 pub use entry::Entries;
 pub use handover::{HeirCalls, hand_over, keeper_of};
 pub use hold::{Hold, HoldBatch};
+pub use key::LedgerKey;
 pub use lookup::{Found, find_orders};
+pub(crate) use of_org::read_of;
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
 pub use schema::{migrate, missing};
 pub(crate) use settings::JUDGED;
@@ -39,6 +42,8 @@ use std::{str::FromStr, time::Duration};
 
 /// Connections of one class of sales.
 const CONNECTIONS_MAX: u32 = 6;
+/// Connections of the audit.
+const AUDIT_CONNECTIONS_MAX: u32 = 2;
 /// A statement that takes longer than this will not be waited for.
 const STATEMENT_MS: u32 = 5_000;
 /// How long a batch waits for a connection.
@@ -118,12 +123,24 @@ impl From<sqlx::Error> for LedgerError {
 /// # Errors
 /// When the address cannot be read. Connecting happens when a connection is needed.
 pub fn open(address: &str, class: &str) -> Result<PgPool, sqlx::Error> {
+    open_up_to(address, class, CONNECTIONS_MAX)
+}
+
+/// Opens connections for the audit: few, so that it waits and not what sells.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_audit(address: &str) -> Result<PgPool, sqlx::Error> {
+    open_up_to(address, "audit", AUDIT_CONNECTIONS_MAX)
+}
+
+fn open_up_to(address: &str, class: &str, connections: u32) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(address)?.application_name(class).options([
         ("statement_timeout", STATEMENT_MS.to_string().as_str()),
         ("synchronous_commit", "on"),
     ]);
     Ok(PgPoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         .connect_lazy_with(options))

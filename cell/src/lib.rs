@@ -14,6 +14,7 @@
 //! - [`admission`] keeps the waiting room, [`inventory`] the buckets in Redis, [`ledger`] all that counts in Postgres.
 //! - [`checkout`] is an order's way through [`payment`], which is the provider behind a bulkhead.
 //! - [`refund`] is a paid order's way back, when its merchant asks for it.
+//! - [`audit`] replays every ledger while sales run, compares it with everything else, and signs its heads.
 //! - [`archive`] answers for buckets that are at rest, which nobody keeps any more.
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
@@ -24,6 +25,7 @@
 
 mod admission;
 mod archive;
+mod audit;
 mod checkout;
 mod claim;
 pub mod config;

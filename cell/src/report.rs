@@ -1,5 +1,5 @@
-//! Reports to the control plane: a bucket is warm, a bucket is at rest, and what is free and asked for in between. News,
-//! not permission: the sale goes on whether or not etcd can be told.
+//! Reports to the control plane: a bucket is warm, a bucket is at rest, its ledger has come so far, and what is free and
+//! asked for in between. News, not permission: the sale goes on whether or not etcd can be told.
 
 use crate::keeper::{Book, Keeper};
 use etcd_client::PutOptions;
@@ -29,6 +29,14 @@ pub(crate) struct Reports {
     waiting: Mutex<HashMap<String, BucketReport>>,
     /// What was said last of buckets that are kept here, and when.
     said: Mutex<HashMap<String, (Instant, BucketReport)>>,
+    told: Mutex<HashMap<String, Told>>,
+}
+
+/// What every further report of a bucket says.
+#[derive(Debug, Default)]
+struct Told {
+    settled: bool,
+    head: String,
 }
 
 impl Reports {
@@ -42,6 +50,18 @@ impl Reports {
     /// A bucket is at rest.
     pub(crate) fn settled(&self, keeper: &Keeper) {
         self.add(keeper, true);
+    }
+
+    /// The newest signed head of a bucket's ledger.
+    pub(crate) fn head(&self, keeper: &Keeper, head: String) {
+        let key = keys::report(&keeper.place.sale, keeper.place.number);
+        let is_known =
+            keeper.book().open || lock(&self.told).get(&key).is_some_and(|told| told.settled);
+        lock(&self.told).entry(key).or_default().head = head;
+        // While nothing is known for sure, the next report brings it along.
+        if is_known {
+            self.add(keeper, false);
+        }
     }
 
     /// A bucket sells, and what the control plane may move units by is perhaps not what it was: what is free, and what
@@ -75,13 +95,18 @@ impl Reports {
     }
 
     /// A bucket is no longer kept here. That it is at rest is told all the same.
-    pub(crate) fn forget(&self, sale: &str, number: u32) {
+    pub(crate) fn leave(&self, sale: &str, number: u32) {
         let key = keys::report(sale, number);
         lock(&self.said).remove(&key);
         let mut waiting = lock(&self.waiting);
         if waiting.get(&key).is_some_and(|report| !report.settled) {
             waiting.remove(&key);
         }
+    }
+
+    /// Nothing further is told of a bucket.
+    pub(crate) fn forget(&self, sale: &str, number: u32) {
+        lock(&self.told).remove(&keys::report(sale, number));
     }
 
     fn add(&self, keeper: &Keeper, settled: bool) {
@@ -91,6 +116,11 @@ impl Reports {
 
     fn say(&self, key: String, report: BucketReport) {
         lock(&self.said).insert(key.clone(), (Instant::now(), report.clone()));
+        // What is at rest stays at rest, and no report overtakes another.
+        let mut told = lock(&self.told);
+        let known = told.entry(key.clone()).or_default();
+        known.settled |= report.settled;
+        let report = BucketReport { settled: known.settled, head: known.head.clone(), ..report };
         lock(&self.waiting).insert(key, report);
     }
 
@@ -146,6 +176,7 @@ fn report(keeper: &Keeper, book: &Book) -> BucketReport {
         wanted: u32::try_from(wanted.units).unwrap_or(u32::MAX),
         wanted_min: wanted.least,
         at_ms: u64::try_from(now_us / 1_000).unwrap_or(0),
+        head: String::new(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! A cell process put together: the only file that knows all of its parts.
 
 use crate::archive::{Archive, rested_transfers};
+use crate::audit::{AuditMetrics, AuditPorts, audit};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
 use crate::fitness::FitnessGauges;
@@ -25,6 +26,7 @@ use proto::wire::cell::link_service_server::{LinkServiceServer, SERVICE_NAME};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::drain::Drain;
 use runtime::lease::{Lease, LeaseOptions};
+use runtime::metric::Metrics;
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use sqlx::PgPool;
@@ -99,6 +101,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let archive = ports.archive.clone().serve(background, end.clone());
     drain.spawn_on(&workers, "archive", archive);
     drain.spawn_on(&workers, "reconcile", reconcile(kept.clone(), end.clone()));
+    let auditing = audit_ports(&config, kept.clone(), &metrics)?;
+    drain.spawn_on(&workers, "audit", audit(auditing, end.clone()));
     drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), left.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
@@ -140,6 +144,20 @@ async fn ready(
         owner.close().await;
     }
     Ok(is_ready?)
+}
+
+fn audit_ports(
+    config: &Config,
+    kept: Arc<Kept>,
+    metrics: &Metrics,
+) -> Result<AuditPorts, PlaneError> {
+    Ok(AuditPorts {
+        kept,
+        pool: ledger::open_for_audit(config.postgres.expose())?,
+        inventory: Inventory::new(config.redis.expose())?,
+        key: config.ledger_key.clone(),
+        metrics: AuditMetrics::new(metrics),
+    })
 }
 
 /// Tells routers where this process is, for as long as it lives.

@@ -7,11 +7,13 @@
 //! - [`fault`]: the closed list of reasons for which a call is refused, and its one mapping to gRPC.
 //! - [`limits`]: every bound of the system. [`invariant`]: what must always hold, by ID.
 //! - [`keys`]: where decisions lie in etcd.
-//! - [`merkle`]: how the ledger's rows are hashed.
+//! - [`merkle`]: how the ledger's rows are hashed; [`chain`]: how they are checked, signed for, and shown to somebody else.
+//! - [`replay`]: what a bucket's ledger says of its orders and units.
 //! - [`codec`]: protobuf with clear errors.
 //!
 //! Nothing here does IO or reads a clock.
 
+pub mod chain;
 pub mod codec;
 pub mod fault;
 pub mod id;
@@ -21,6 +23,7 @@ pub mod keys;
 pub mod limits;
 pub mod merkle;
 pub mod rank;
+pub mod replay;
 pub mod ticket;
 pub mod token;
 pub mod wire;

@@ -19,6 +19,10 @@ pub const PROBE_BYTES_MAX: usize = 1024;
 pub const TOKEN_BYTES_MAX: usize = 2048;
 /// Bytes of a ticket.
 pub const TICKET_BYTES_MAX: usize = 512;
+/// Bytes of a signed head of a ledger.
+pub const HEAD_BYTES_MAX: usize = 1024;
+/// Bytes of a receipt: 64 entries of an order, each with two paths of 40 hashes.
+pub const RECEIPT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a payment method's name.
 pub const PAYMENT_METHOD_BYTES_MAX: usize = 128;
 /// How much later than its `exp` a token still counts: clocks differ.
@@ -88,6 +92,21 @@ pub const TRANSFERS_WAITING_MAX: usize = 4_096;
 pub const LOCAL_INDICES_MAX: u32 = 2 * SALE_UNITS_MAX;
 /// Ranks that a keeper commits at a time before it gives them out.
 pub const RANK_BLOCK: u64 = 512;
+
+/// Rows of a ledger that one step of the audit reads, and as many that it reads once more.
+pub const AUDIT_ROWS_MAX: u32 = 64;
+/// Units that one step of the audit compares with Postgres, and with Redis.
+pub const AUDIT_UNITS_MAX: u32 = 512;
+/// Orders that one step of the audit compares with Postgres, or one part in 256 of a bucket's when those are more.
+pub const AUDIT_ORDERS_MAX: u64 = 512;
+/// Returned units that the audit has Redis list: a call of that many takes less than a millisecond.
+pub const AUDIT_RETURNED_MAX: usize = 2_048;
+/// Units of one bucket that the audit watches because they may be stranded.
+pub const AUDIT_WATCHED_MAX: usize = 64;
+/// Differences of one bucket that the audit tells.
+pub const AUDIT_DIFFERENCES_MAX: usize = 64;
+/// Buckets at rest that the audit looks after at a time.
+pub const AUDIT_RESTING_MAX: usize = 64;
 
 /// Units of one sale.
 pub const SALE_UNITS_MAX: u32 = 10_000_000;

@@ -1,6 +1,10 @@
 //! How the ledger is hashed: RFC 6962 Merkle roots over a row's entries, and a chain over a bucket's rows.
 //!
 //! The database computes a row's hash by the same rule when it appends it; [`chain`] is what readers check it with.
+//! Over the rows' hashes stands a second tree, a log that only grows: [`Frontier`] is what appending needs of it, and
+//! [`proof`] shows that something is in it, or that one log continues another.
+
+pub mod proof;
 
 use ring::digest::{Context, SHA256};
 
@@ -21,15 +25,56 @@ pub fn root(leaves: &[Hash]) -> Hash {
         [] => hash(&[]),
         [only] => *only,
         _ => {
-            let (left, right) = leaves.split_at(leaves.len().next_power_of_two() / 2);
-            hash(&[&[1], &root(left), &root(right)])
+            let (left, right) = split(leaves);
+            parent(&root(left), &root(right))
         }
+    }
+}
+
+/// The left subtree, full and as large as can be, and the right one, which has the rest. For two leaves and more.
+fn split(leaves: &[Hash]) -> (&[Hash], &[Hash]) {
+    leaves.split_at(leaves.len().next_power_of_two() / 2)
+}
+
+/// A log that only grows, as little of it as appending needs: the roots of its full subtrees, the largest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Frontier {
+    size: u64,
+    peaks: Vec<Hash>,
+}
+
+impl Frontier {
+    /// Appends a leaf, as [`leaf`] makes it.
+    pub fn push(&mut self, leaf: Hash) {
+        let mut node = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            if let Some(left) = self.peaks.pop() {
+                node = parent(&left, &node);
+            }
+        }
+        self.peaks.push(node);
+        self.size += 1;
+    }
+
+    /// How many leaves it has.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Its root: what [`root`] makes of all leaves.
+    pub fn root(&self) -> Hash {
+        let peaks = self.peaks.iter().rev().copied();
+        peaks.reduce(|right, left| parent(&left, &right)).unwrap_or_else(|| root(&[]))
     }
 }
 
 /// The hash of a row: what it follows, where and when it stands, and what it holds.
 pub fn chain(previous: &Hash, seq: u64, epoch: u64, at_us: u64, root: &Hash) -> Hash {
     hash(&[previous, &seq.to_be_bytes(), &epoch.to_be_bytes(), &at_us.to_be_bytes(), root])
+}
+
+fn parent(left: &Hash, right: &Hash) -> Hash {
+    hash(&[&[1], left, right])
 }
 
 fn hash(parts: &[&[u8]]) -> Hash {

@@ -17,6 +17,8 @@ pub const AUDIENCE: &str = "floodgate";
 pub const PLATFORM: &str = "platform";
 const ALG: &str = "EdDSA";
 const TYP: &str = "JWT";
+/// Bytes of a key's hash in its own name.
+const KID_BYTES: usize = 4;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -126,6 +128,12 @@ impl Unverified<'_> {
         }
         Ok(Caller { org, subject: self.claims.sub.into(), role: self.claims.role, expires_ms })
     }
+}
+
+/// The name that a public key (raw Ed25519) has by itself: `k` and the first bytes of its SHA-256.
+pub fn kid_of(public_key: &[u8]) -> String {
+    let hash = ring::digest::digest(&ring::digest::SHA256, public_key);
+    format!("k{}", crate::id::hex(&hash.as_ref()[..KID_BYTES]))
 }
 
 /// Signs `claims` with the key called `kid`.

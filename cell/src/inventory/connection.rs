@@ -22,6 +22,7 @@ const LIBRARY: &str = concat!(
     include_str!("join.lua"),
     include_str!("move.lua"),
     include_str!("load.lua"),
+    include_str!("look.lua"),
 );
 /// How long a call may take: a batch takes about a millisecond, a paused server for ever.
 const RESPONSE: Duration = Duration::from_millis(1_000);

@@ -87,7 +87,7 @@ pub(crate) async fn reign(keeper: Arc<Keeper>, mut queues: Queues, epoch: i64) {
         }
     }
     keeper.ports.states.forget(&keeper.place.sale, keeper.place.number);
-    keeper.ports.reports.forget(&keeper.place.sale, keeper.place.number);
+    keeper.ports.reports.leave(&keeper.place.sale, keeper.place.number);
     if !rests {
         handover::leave(&keeper, &mut queues, at.epoch).await;
     }

@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, PgPool, Postgres, Transaction};
 
 /// Begins it. The org lasts as long as the transaction, so a connection that goes back to its pool is nobody's.
-pub(super) async fn read_of(
+pub(crate) async fn read_of(
     pool: &PgPool,
     org: i32,
 ) -> Result<Transaction<'static, Postgres>, sqlx::Error> {

@@ -10,6 +10,7 @@
 
 #[path = "../support/audit.rs"]
 mod audit;
+mod audited;
 #[path = "../support/cell.rs"]
 mod cell;
 #[path = "../support/chain.rs"]

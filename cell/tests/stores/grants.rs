@@ -28,7 +28,8 @@ async fn inv_9_the_schema_itself_keeps_orgs_apart() {
         "select p.polname || ' on ' || c.relname || ' to ' || array_to_string(p.polroles::regrole[], ',')
          from pg_policy p join pg_class c on c.oid = p.polrelid where p.polname <> 'of_org' order by 1",
     );
-    let finders = ["bucket", "org", "sale"].map(|t| format!("finder on {t} to floodgate_finder"));
+    let finders =
+        ["bucket", "head", "org", "sale"].map(|t| format!("finder on {t} to floodgate_finder"));
     assert_eq!(lax.await, finders);
     // Ids of orgs and sales are the platform's, unique over all orgs; every other key names its org.
     let keys = find(
@@ -64,6 +65,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
             "function buckets_at_rest(bigint) of floodgate_finder",
             "function buckets_to_keep(bigint) of floodgate_finder",
             "function org_alias(text) of floodgate_finder",
+            "function unsigned_at_rest(integer) of floodgate_finder",
         ]
     );
     // Whoever adds a table says here what cells may do with it.
@@ -77,6 +79,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
         [
             "_sqlx_migrations select",
             "bucket insert select",
+            "head insert select",
             "ledger insert select",
             "order insert select",
             "org select",
@@ -98,6 +101,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
     assert_eq!(
         updated.await,
         [
+            "head head seq",
             "order attempt intent refunding state",
             "sale cancelled end_at start_at stopped update_ms",
             "unit slot"
@@ -118,7 +122,12 @@ async fn who_looks_over_all_orgs_sees_no_buyer() {
     );
     assert_eq!(
         seen.await,
-        ["bucket bucket epoch keeper org sale seq settled", "org id org", "sale id org sale"]
+        [
+            "bucket bucket epoch keeper org sale seq settled",
+            "head bucket org sale seq",
+            "org id org",
+            "sale id org sale"
+        ]
     );
     let trusted = names(
         admin,
@@ -134,7 +143,7 @@ async fn who_looks_over_all_orgs_sees_no_buyer() {
     );
     let (trusted, definers) = (trusted.await, definers.await);
     assert_eq!(trusted, definers, "every function that runs as another is one of the finder's");
-    assert_eq!(definers.len(), 3);
+    assert_eq!(definers.len(), 4);
     let may_log_in: bool =
         sqlx::query_scalar("select rolcanlogin from pg_roles where rolname = 'floodgate_finder'")
             .fetch_one(admin)

@@ -33,6 +33,11 @@ impl Two {
         let mut theirs = Bucket { bucket, record, epoch, hold_batch: 0, settle_batch: 0 };
         theirs.hold(&stores.pool, &[hold(2, &[1])]).await.unwrap();
         assert_ne!((ours.org, ours.sale), (theirs.org, theirs.sale));
+        for bucket in [&ours, &theirs] {
+            let put = sqlx::query("select put_head($1, $2, 0, 1, 'a head')");
+            let put = put.bind(bucket.org).bind(bucket.sale);
+            put.execute(&stores.pool).await.unwrap();
+        }
         Two { stores, ours, theirs }
     }
 

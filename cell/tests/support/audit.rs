@@ -157,6 +157,7 @@ async fn counts_agree(sale: &SaleRecord, place: &Place, past: &Past) {
         let state = i32::from(past.stories[&order].state);
         assert_eq!(i32::from(row.get::<i16, _>(1)), state, "{order}");
     }
+    crate::audited::nothing_was_found(cell).await;
 }
 
 /// Tells a bucket's past by the ledger's entries, one after the other, and checks each against those before. Its local

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use etcd_client::Client as Etcd;
 use floodgate_cell::ledger::BucketRef;
-use local::{PlaneBinaries, PlaneSpec, Stack, StackOptions};
+use local::{KeyFiles, PlaneBinaries, PlaneSpec, Stack, StackOptions};
 use prost::Message;
 use proto::fault::Reason;
 use proto::id::{BuyerKey, OrderId};
@@ -98,8 +98,10 @@ impl CellUnderTest {
     /// The same of any cell.
     pub(crate) async fn start_server_of(&self, cell: &str, name: &str, process: &str) -> String {
         let url = |name: &str| self.stack.endpoint(name).unwrap().url;
+        let ledger = KeyFiles::ledger(self.stack.folder(), CELL).unwrap();
         let args = [
             ("--cell", cell.to_owned()),
+            ("--ledger-key", ledger.private.display().to_string()),
             ("--process", process.to_owned()),
             ("--etcd", url("etcd")),
             ("--postgres", url(&format!("{cell}/postgres"))),

@@ -3,7 +3,7 @@
 use crate::edge::plane;
 use anyhow::{Context, Result};
 use etcd_client::Client;
-use local::{Endpoint, Stack, StackOptions};
+use local::{Endpoint, KeyFiles, Stack, StackOptions};
 use prost::Message;
 use proto::keys;
 use proto::ticket::TicketKey;
@@ -48,10 +48,13 @@ impl Cell {
         let names = processes.iter().map(|process| format!("cell-1/{process}")).collect();
         let cell = Cell { stack, processes: names, key, etcd: etcd.url.clone() };
         cell.decide().await?;
+        let ledger = KeyFiles::ledger(cell.stack.folder(), "cell-1")?.private;
+        let ledger = ledger.display().to_string();
         for &process in processes {
             let mut all: Vec<String> = [
                 ("--cell", "cell-1"),
                 ("--process", process),
+                ("--ledger-key", &ledger),
                 ("--etcd", &etcd.url),
                 ("--redis", &redis.url),
                 ("--postgres", &postgres.url),

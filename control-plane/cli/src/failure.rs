@@ -1,5 +1,5 @@
 //! What can go wrong, how it is told, and the exit code: 1 something else, 2 a mistake in what was typed, 3 no such
-//! thing, 4 not in its present state, 5 not now, try again.
+//! thing, 4 not in its present state, 5 not now, try again, 6 what was to be proven is not so.
 
 use std::io::{self, Write};
 
@@ -12,6 +12,10 @@ const USAGE: u8 = 2;
 const NOT_FOUND: u8 = 3;
 const PRECONDITION: u8 = 4;
 const UNAVAILABLE: u8 = 5;
+const UNPROVEN: u8 = 6;
+
+/// How much of what is not so is told.
+const FINDINGS_TOLD_MAX: usize = 50;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +31,18 @@ pub(crate) enum Failure {
         /// Why.
         source: io::Error,
     },
+    /// There is no such thing.
+    #[error("{0}")]
+    NotFound(String),
+    /// Not now.
+    #[error("{0}; try again in a moment")]
+    Later(String),
+    /// A cell's Postgres refused, or could not be reached.
+    #[error("postgres: {0}")]
+    Store(#[from] sqlx::Error),
+    /// What was to be proven is not so, and why.
+    #[error("{} findings", .0.len())]
+    Unproven(Vec<String>),
     /// The platform refused the call, or could not be reached.
     #[error("{}", .0.message())]
     Refused(Box<Status>),
@@ -50,6 +66,11 @@ impl Failure {
         match self {
             Failure::Usage(_) => USAGE,
             Failure::Io { .. } => OTHER,
+            Failure::NotFound(_) => NOT_FOUND,
+            Failure::Later(_) => UNAVAILABLE,
+            Failure::Store(sqlx::Error::Io(_)) => UNAVAILABLE,
+            Failure::Store(_) => OTHER,
+            Failure::Unproven(_) => UNPROVEN,
             Failure::Refused(status) => match status.code() {
                 Code::InvalidArgument => USAGE,
                 Code::NotFound => NOT_FOUND,
@@ -67,6 +88,13 @@ impl Failure {
     }
 
     fn lines(&self) -> String {
+        if let Failure::Unproven(findings) = self {
+            let more = findings.len().saturating_sub(FINDINGS_TOLD_MAX);
+            let told =
+                findings.iter().take(FINDINGS_TOLD_MAX).map(|what| format!("false: {what}\n"));
+            let rest = (more > 0).then(|| format!("false: and {more} more\n"));
+            return told.chain(rest).collect();
+        }
         let Failure::Refused(status) = self else { return format!("error: {self}\n") };
         let fault = Fault::of_status(status);
         let label = fault.as_ref().map_or_else(

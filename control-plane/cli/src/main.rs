@@ -5,6 +5,7 @@
 
 mod failure;
 mod input;
+mod ledger;
 mod line;
 mod noun;
 mod output;

@@ -2,6 +2,7 @@
 
 mod cells;
 mod keys;
+mod ledger;
 mod orders;
 mod orgs;
 mod placements;
@@ -31,6 +32,9 @@ pub(crate) enum Noun {
     /// Sales (merchants)
     #[command(subcommand)]
     Sales(Box<sales::Sales>),
+    /// Ledgers of sales as evidence
+    #[command(subcommand)]
+    Ledger(ledger::Ledgers),
     /// Cells of the fleet (operators)
     #[command(subcommand)]
     Cells(cells::Cells),
@@ -53,6 +57,7 @@ impl Noun {
             Noun::Keys(keys) => keys.run(output),
             Noun::Tokens(tokens) => tokens.run(output),
             Noun::Sales(sales) => sales.run(reach, output).await,
+            Noun::Ledger(ledgers) => ledgers.run(output).await,
             Noun::Cells(cells) => cells.run(reach, output).await,
             Noun::Placements(placements) => placements.run(reach, output).await,
             Noun::Orders(orders) => orders.run(reach, output).await,

@@ -3,6 +3,7 @@
 
 mod admin;
 mod fleet;
+pub(crate) mod ledger;
 mod storefront;
 
 use base64::{Engine, engine::general_purpose::STANDARD};

@@ -32,7 +32,7 @@ pub use binaries::PlaneBinaries;
 pub use endpoint::Endpoint;
 pub use error::LocalError;
 pub use faults::Faults;
-pub use key::PlatformKey;
+pub use key::KeyFiles;
 pub use packages::{Package, ensure as ensure_packages};
 pub use plane::PlaneSpec;
 pub use platform::{PlaneExtras, Platform, PlatformPlan};

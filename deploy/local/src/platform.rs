@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 use tokio::try_join;
 
 use crate::binaries::PlaneBinaries;
-use crate::key::PlatformKey;
+use crate::key::KeyFiles;
 use crate::plane::PlaneSpec;
 use crate::{Endpoint, LocalError, Stack, StackOptions};
 
@@ -64,7 +64,7 @@ impl Default for PlatformPlan {
 pub struct Platform {
     plan: PlatformPlan,
     stack: Stack,
-    key: PlatformKey,
+    key: KeyFiles,
 }
 
 impl Platform {
@@ -81,7 +81,7 @@ impl Platform {
             }
         }
         let stack = Stack::new(plan.options.clone()).await?;
-        let key = PlatformKey::generate(stack.folder())?;
+        let key = KeyFiles::platform(stack.folder())?;
         let platform = Self { plan, stack, key };
         platform.start_stores().await?;
         if !platform.plan.stores_only {
@@ -99,7 +99,7 @@ impl Platform {
 
     /// The platform's key pair.
     #[must_use]
-    pub fn key(&self) -> &PlatformKey {
+    pub fn key(&self) -> &KeyFiles {
         &self.key
     }
 
@@ -114,9 +114,11 @@ impl Platform {
     /// When the cell has no stores or the process does not become ready.
     pub async fn start_process(&self, cell: &str, process: &str) -> Result<Endpoint, LocalError> {
         let url = |name: &str| self.stack.endpoint(name).map(|endpoint| endpoint.url);
+        let ledger = KeyFiles::ledger(self.stack.folder(), cell)?;
         let args = [
             ("--cell", cell.to_owned()),
             ("--process", process.to_owned()),
+            ("--ledger-key", ledger.private.display().to_string()),
             ("--etcd", url("etcd")?),
             ("--postgres", url(&format!("{cell}/postgres"))?),
             ("--postgres-owner", self.stack.postgres_owner_url(cell)?),

@@ -263,6 +263,8 @@ async fn a_platform_starts_every_plane_with_the_flags_it_expects() {
     let cell = started("cell-2/p1");
     let flags = &cell["flags"];
     assert_eq!((&flags["--cell"], &flags["--process"]), (&"cell-2".into(), &"p1".into()));
+    let ledger = flags["--ledger-key"].as_str().unwrap();
+    assert!(ledger.ends_with("cell-2.ledger.key") && Path::new(ledger).exists(), "{ledger}");
     assert_eq!(cell["env"]["FLOODGATE_REDIS"], url("cell-2/redis"), "its password is no argument");
     assert_eq!(flags["--postgres"], url("cell-2/postgres"));
     assert_eq!(flags["--postgres-owner"], stack.postgres_owner_url("cell-2").unwrap());

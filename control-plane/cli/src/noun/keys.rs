@@ -6,7 +6,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use ring::digest;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
@@ -14,9 +13,6 @@ use serde_json::{Value, json};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::view::View;
-
-/// Bytes of a key's hash in its default name.
-const KID_BYTES: usize = 4;
 
 /// What can be done with keys.
 #[derive(Debug, clap::Subcommand)]
@@ -81,8 +77,7 @@ fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), Failure> {
 
 /// The name that a key has by itself.
 pub(super) fn kid_of(pair: &Ed25519KeyPair) -> String {
-    let hash = digest::digest(&digest::SHA256, pair.public_key().as_ref());
-    format!("k{}", proto::id::hex(&hash.as_ref()[..KID_BYTES]))
+    proto::token::kid_of(pair.public_key().as_ref())
 }
 
 /// The key pair in a file: PKCS#8, with or without the public half.
