@@ -38,7 +38,7 @@ fn a_blocked_flash_worker_does_not_stop_everyday_work() {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (done, was_done) = mpsc::channel();
     main.block_on(async {
-        let gauges = FitnessGauges::new(&runtime::metric::Metrics::new("test", "0").unwrap());
+        let gauges = FitnessGauges::new(&Metrics::new("test", "0").unwrap());
         let (flash, standard) = classes(&config, &gauges).unwrap();
         let drain = Drain::new();
         let workers = standard.workers.handle().clone();
