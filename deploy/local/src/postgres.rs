@@ -4,7 +4,10 @@
 //! machine may log in without a password: as `floodgate_cell`, whose session the endpoint's URL opens; as `floodgate`, who
 //! owns the schema; and as `postgres`, the superuser.
 
+pub(crate) mod clock;
+mod fsync;
 mod template;
+pub(crate) mod wal;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -103,7 +106,12 @@ fn remove_stale_pid_file(folder: &Path) {
 }
 
 /// How Postgres is started on a port.
-pub(crate) fn launch(programs: &Path, folder: PathBuf, port: u16) -> Launch {
+pub(crate) fn launch(
+    programs: &Path,
+    folder: PathBuf,
+    port: u16,
+    env: Vec<(String, String)>,
+) -> Launch {
     let address = loopback(port);
     let data = folder.join("data");
     Launch {
@@ -111,7 +119,7 @@ pub(crate) fn launch(programs: &Path, folder: PathBuf, port: u16) -> Launch {
         args: ["-D", &data.display().to_string(), "-p", &port.to_string()]
             .map(str::to_owned)
             .into(),
-        env: Vec::new(),
+        env,
         folder,
         user: user(),
         before_start: remove_stale_pid_file,
