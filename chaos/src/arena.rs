@@ -49,13 +49,16 @@ pub struct ArenaPlan {
     pub setup: Setup,
     /// How many times longer than believed a recovery may take: 1 where time is measured, more where it is not.
     pub patience: u32,
+    /// What is done to a cell's Postgres before the judge comes, to the sale `current_setting('arena.sale')`: a verdict
+    /// that cannot fail would be none.
+    pub damage: Option<&'static str>,
 }
 
 impl ArenaPlan {
     /// Trials as they are shown; none when the drill strikes in a demo only.
     pub fn new(drill: Drill, trials: u32, seed: u64) -> Option<ArenaPlan> {
         let setup = drill.setup()?;
-        Some(ArenaPlan { drill, trials, seed, keep: false, setup, patience: 1 })
+        Some(ArenaPlan { drill, trials, seed, keep: false, setup, patience: 1, damage: None })
     }
 
     fn voids_max(&self) -> u32 {

@@ -40,15 +40,33 @@ pub(super) async fn read(
     Ok(evidence)
 }
 
+/// Does something to what a cell's Postgres says of a sale.
+pub(super) async fn damage(
+    sale: &str,
+    stores: &CellStores,
+    damage: &'static str,
+) -> Result<(), ReadError> {
+    let failed = |source| ReadError::Postgres { cell: stores.cell.clone(), source };
+    let mut session = open(sale, stores).await.map_err(failed)?;
+    session.execute(damage).await.map_err(failed)?;
+    session.close().await.map_err(failed)
+}
+
 async fn buckets(sale: &str, stores: &CellStores) -> Result<Vec<Bucket>, ReadError> {
     let failed = |source| ReadError::Postgres { cell: stores.cell.clone(), source };
-    let mut session = PgConnection::connect(&stores.postgres_url).await.map_err(failed)?;
-    let choose = sqlx::query("select set_config('arena.sale', $1, false)").bind(sale);
-    choose.execute(&mut session).await.map_err(failed)?;
+    let mut session = open(sale, stores).await.map_err(failed)?;
     session.execute(ONLY_ONE_SALE).await.map_err(failed)?;
     let begin = "begin transaction isolation level repeatable read read only";
     session.execute(begin).await.map_err(failed)?;
     let buckets = judge::read_cell(&stores.cell, &mut session, &stores.redis_url).await?;
     session.close().await.map_err(failed)?;
     Ok(buckets)
+}
+
+/// A superuser's session for which `arena.sale` is the sale.
+async fn open(sale: &str, stores: &CellStores) -> Result<PgConnection, sqlx::Error> {
+    let mut session = PgConnection::connect(&stores.postgres_url).await?;
+    let choose = sqlx::query("select set_config('arena.sale', $1, false)").bind(sale);
+    choose.execute(&mut session).await?;
+    Ok(session)
 }

@@ -10,7 +10,7 @@ use proto::wire::admin::sale::Class;
 
 use super::{ArenaError, ArenaPlan, CROWD_LIMIT, ORG, QUIET_LIMIT, evidence};
 use crate::demo::routers;
-use crate::drill::{Aftermath, Drill, Field};
+use crate::drill::{Aftermath, Field, Special, Struck};
 use crate::identity::{Signer, bearer};
 use crate::judge::{self, CellStores, Evidence, Judgement, Verdict};
 use crate::load::{Crowd, Load, LoadOutcome, LoadPlan};
@@ -19,13 +19,16 @@ use crate::report::{DrillReport, Proof};
 use crate::scene::{SaleTerms, Scene, SceneError, StagedSale};
 
 /// A sale starts so long after it was planned; a cell is ready for it before that.
-const HEAD_START: Duration = Duration::from_millis(1_000);
+const HEAD_START: Duration = Duration::from_millis(600);
 
 /// The crowd comes so long after the last of those who come before it.
 const CROWD_AFTER: Duration = Duration::from_millis(500);
 
 /// An admitted ticket is kept so long.
 const KEEPING_TIME: Duration = Duration::from_secs(12);
+
+/// More than any clock is set ahead.
+const CLOCKS_APART_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// Connections of all buyers of a trial.
 const CONNECTIONS: usize = 16;
@@ -96,10 +99,15 @@ impl Arena<'_> {
             give_up_after: setup.fill_time() + CROWD_LIMIT,
             quiet_after: self.hold_ttl() + QUIET_LIMIT,
         })?;
-        let (outcome, drill) = self.strike(&plan, &staged, &stores, load).await?;
-        let (mut outcome, struck) = (outcome, drill);
+        let (mut outcome, struck) = self.strike(&plan, &staged, &stores, load).await?;
         let told = std::mem::take(&mut outcome.told);
         let agreed = staged.agreed.clone();
+        if let (Some(damage), Some((_, cell, _))) = (self.plan.damage, staged.buckets.first()) {
+            let stores = stores.iter().filter(|stores| stores.cell == *cell);
+            for stores in stores {
+                evidence::damage(&agreed.sale, stores, damage).await?;
+            }
+        }
         let file = (provider_file.as_path(), intents_before);
         let evidence = evidence::read(agreed, told, file, &stores).await?;
         let judgement = judge::judge(&evidence);
@@ -130,7 +138,7 @@ impl Arena<'_> {
         staged: &StagedSale,
         stores: &[CellStores],
         load: Load,
-    ) -> Result<(LoadOutcome, crate::drill::Struck), ArenaError> {
+    ) -> Result<(LoadOutcome, Struck), ArenaError> {
         let live = load.live();
         let field = Field {
             platform: self.platform,
@@ -146,8 +154,7 @@ impl Arena<'_> {
             moment: plan.moment,
             victim: plan.victim,
         };
-        let drill: Drill = self.plan.drill;
-        let (outcome, struck) = tokio::join!(load.outcome(), drill.strike(&field));
+        let (outcome, struck) = tokio::join!(load.outcome(), self.plan.drill.strike(&field));
         Ok((outcome?, struck?))
     }
 
@@ -170,7 +177,11 @@ impl Arena<'_> {
 
     fn terms(&self) -> SaleTerms {
         let setup = &self.plan.setup;
-        let limits = setup.fill_time() + CROWD_LIMIT + self.hold_ttl() + QUIET_LIMIT;
+        let mut limits = setup.fill_time() + CROWD_LIMIT + self.hold_ttl() + QUIET_LIMIT;
+        if setup.special == Special::Clocks {
+            // Not even by a clock that was set ahead.
+            limits += CLOCKS_APART_MAX;
+        }
         SaleTerms {
             class: Class::Flash,
             stock: setup.stock + setup.live_orders,
@@ -217,8 +228,10 @@ impl Arena<'_> {
         if !outcome.quiet {
             flaws.push("the page did not show in time that no order is live".to_owned());
         }
+        // What those have held who never came back, nobody came for.
         if let Some(verdict) = judgement.verdicts.first()
             && verdict.sold < verdict.stock
+            && self.plan.setup.live_orders == 0
         {
             let left = verdict.stock - verdict.sold;
             flaws.push(format!("{left} units are left although buyers came for all"));

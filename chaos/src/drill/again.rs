@@ -47,12 +47,16 @@ pub(super) fn granting_again(bucket: &Bucket, cap: u32, since_us: u64, fresh: Fr
         Fresh::Epoch => step.epoch > old,
         Fresh::After(us) => step.at_us > us,
     };
-    let mut free = 0;
-    let mut free_since_us = None;
+    let (mut free, mut granted) = (0, false);
+    let mut free_since_us: Option<(u64, _)> = None;
     for step in &steps {
         if step.holds > 0 && step.at_us > since_us && is_fresh(step) {
-            let (from_us, since) = free_since_us.unwrap_or((step.at_us, "it had to"));
-            return Again::After(Duration::from_micros(step.at_us.saturating_sub(from_us)), since);
+            if let Some((from_us, since)) = free_since_us {
+                let took = Duration::from_micros(step.at_us.saturating_sub(from_us));
+                return Again::After(took, since);
+            }
+            // Of the last few units: how long whoever wanted more had to wait says nothing.
+            granted = true;
         }
         free += step.free;
         if free < i64::from(cap) {
@@ -65,7 +69,7 @@ pub(super) fn granting_again(bucket: &Bucket, cap: u32, since_us: u64, fresh: Fr
             });
         }
     }
-    if free_since_us.is_some() { Again::Never } else { Again::NothingFree }
+    if free_since_us.is_some() && !granted { Again::Never } else { Again::NothingFree }
 }
 
 /// How many batches of holds were committed under the old epoch after a moment (unix microseconds).
@@ -141,13 +145,15 @@ mod tests {
                 after_return,
             ),
             (&[hold(500, 1, &[0, 1, 2, 3])], Again::NothingFree),
-            (&[hold(500, 1, &[0, 1, 2]), hold(2_500, 1, &[3])], Again::NothingFree),
+            (&[hold(500, 1, &[0, 1, 2]), hold(900, 1, &[3])], Again::NothingFree),
         ];
         for (rows, expected) in rows {
             let found = granting_again(&bucket(rows), 2, 1_000, Fresh::Epoch);
             assert_eq!(found, expected, "{rows:?}");
         }
-        let never = [hold(500, 1, &[0, 1, 2])];
+        let few = [hold(500, 1, &[0, 1, 2]), hold(2_500, 2, &[3])];
+        assert_eq!(granting_again(&bucket(&few), 2, 1_000, Fresh::Epoch), Again::NothingFree);
+        let never = [hold(500, 1, &[0, 1])];
         assert_eq!(granting_again(&bucket(&never), 2, 1_000, Fresh::Epoch), Again::Never);
         let late = [hold(1_900, 1, &[0]), hold(2_500, 1, &[1])];
         let found = granting_again(&bucket(&late), 2, 1_000, Fresh::After(2_000));

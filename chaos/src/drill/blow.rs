@@ -14,9 +14,9 @@ use crate::report::DrillReport;
 pub struct Blow {
     pub(super) aim: Aim,
     what: String,
-    pub(super) struck_us: u64,
+    struck_us: u64,
     /// What it hurt was whole again then.
-    back_us: u64,
+    pub(super) back_us: u64,
     /// Granting again counts from here.
     since_us: u64,
     fresh: Fresh,
@@ -71,6 +71,12 @@ impl Blow {
     /// From this moment (unix microseconds) on nothing more is granted under the old epoch.
     pub(super) fn noticed_from(mut self, us: u64) -> Blow {
         self.noticed_us = Some(us);
+        self
+    }
+
+    /// These holds have run out since.
+    pub(super) fn deadlines(mut self, deadlines: Deadlines) -> Blow {
+        self.deadlines = deadlines;
         self
     }
 

@@ -1,20 +1,23 @@
 //! `mass-expiry`: many holds end together while the sale goes on. Every unit returns exactly once, which the judge sees,
 //! and at most 2 s after its deadline, by Postgres' own clock; meanwhile holding units takes at most twice as long.
 //!
-//! Nothing is hurt: buyers who come before the crowd hold a unit each and never come back.
+//! Buyers who come before the crowd hold a unit each and never come back. No crowd holds so many in one second, so their
+//! deadlines are set to one moment in Postgres, and the process that keeps the bucket is killed and started anew to read
+//! them, as after a take-over it must.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prost::Message;
 use proto::wire::events::LedgerBatch;
 use proto::wire::events::ledger_entry::Kind;
-use sqlx::Connection;
+use sqlx::PgConnection;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Aftermath, Blow, DrillError, Field, Setup, now_us};
+use super::{Aftermath, Blow, DrillError, Field, Setup};
 use crate::load::{CallKind, Outcome, Sample};
+use crate::plan::Habits;
 use crate::report::DrillReport;
 
 pub(super) const HYPOTHESIS: &str = "units of holds that end together return exactly once and at most 2 s late, while the sale \
@@ -27,19 +30,25 @@ const LATE_MAX_US: i64 = 2_000_000;
 const SLOWER_MAX: u64 = 2;
 const SLOW_US: u64 = 50_000;
 
-const SECOND_US: i64 = 1_000_000;
+/// How long after that is set all of them end.
+const ENDS_IN: Duration = Duration::from_secs(4);
+
+/// How long they may take to end before it is given up to wait for them.
+const ENDED_LIMIT: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(50);
 
 pub(super) fn setup() -> Setup {
+    let default = Setup::default();
     Setup {
         cells: 1,
         buyers: 900,
-        stock: 1_200,
-        arrive_within: Duration::from_secs(6),
-        hold_ttl: Duration::from_secs(4),
-        admission_rate: 20_000,
-        live_orders: 2_000,
-        live_orders_per_s: 4_000,
-        ..Setup::default()
+        stock: 2_000,
+        arrive_within: Duration::from_secs(8),
+        habits: Habits { abandon: 0.0, ..default.habits },
+        hold_ttl: Duration::from_secs(20),
+        admission_rate: 1_000,
+        live_orders: 5_000,
+        ..default
     }
 }
 
@@ -49,24 +58,22 @@ pub(super) struct Deadlines(HashMap<[u8; 16], i64>);
 
 pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError> {
     let Some((bucket, cell, _)) = field.victim_bucket().cloned() else { return Ok(None) };
-    let wanted = u64::from(field.filled);
-    if !field.moment(|sale| sale.units_told() >= wanted).await {
-        return Ok(None);
-    }
-    let Some(aim) = field.aim(0.0).await else { return Ok(None) };
-    let struck_us = now_us();
-    let blow = aim.blow(format!("let {wanted} units be held by nobody who pays"));
-    sleep(field.hold_ttl).await;
     let mut session = field.postgres(&cell).await?;
-    let deadline = std::time::Instant::now() + field.hold_ttl + Duration::from_secs(20);
-    while live(field, &mut session, bucket).await? > 0 && std::time::Instant::now() < deadline {
-        sleep(Duration::from_millis(50)).await;
+    let Some(aim) = field.aim(0.0).await else { return Ok(None) };
+    let Some(process) = field.keeper(&mut session, bucket, &cell).await? else { return Ok(None) };
+    let held = set_deadlines(field, &mut session, bucket).await?;
+    let blow = aim.blow(format!("let {held} holds end at once, started {process} anew"));
+    let stack = field.platform.stack();
+    stack.kill(&process).await?;
+    stack.restart(&process).await?;
+    let blow = blow.back();
+    sleep(ENDS_IN).await;
+    let limit = Instant::now() + ENDED_LIMIT;
+    while overdue(field, &mut session, bucket).await? > 0 && Instant::now() < limit {
+        sleep(POLL).await;
     }
     let deadlines = deadlines(field, &mut session, bucket).await?;
-    session.close().await?;
-    let mut blow = blow.fresh_after(struck_us).back();
-    blow.deadlines = deadlines;
-    Ok(Some(blow))
+    Ok(Some(blow.deadlines(deadlines)))
 }
 
 /// How late units returned, how many in the busiest second, and how long holding took meanwhile.
@@ -75,33 +82,30 @@ pub(super) fn weigh(blow: &Blow, aftermath: &Aftermath<'_>, report: &mut DrillRe
     let Some(latest_us) = returns.iter().map(|(deadline, at)| at - deadline).max() else {
         return report.void.push("no hold ran out".to_owned());
     };
-    let mut seconds: HashMap<i64, usize> = HashMap::new();
-    for (deadline, _) in &returns {
-        *seconds.entry(deadline / SECOND_US).or_default() += 1;
+    let mut together: HashMap<i64, (usize, i64)> = HashMap::new();
+    for (deadline, at) in &returns {
+        let (count, last) = together.entry(*deadline).or_default();
+        (*count, *last) = (*count + 1, *at.max(last));
     }
-    let busiest = seconds.values().max().copied().unwrap_or(0);
+    let most = together.into_iter().max_by_key(|(_, (count, _))| *count);
+    let (first, (count, last)) = most.unwrap_or_default();
     report.findings.push(format!(
-        "{} holds ran out, {busiest} of them in one second; the last returned {} ms late",
+        "{} holds ran out, {count} of them at the same moment; the last returned {} ms late",
         returns.len(),
         latest_us / 1_000
     ));
     if latest_us > LATE_MAX_US * i64::from(aftermath.patience) {
         report.against.push(format!("a unit returned {} ms late", latest_us / 1_000));
     }
-    let (Some(first), Some(last)) =
-        (returns.iter().map(|one| one.0).min(), returns.iter().map(|one| one.1).max())
-    else {
-        return;
-    };
     let (first, last) = (u64::try_from(first).unwrap_or(0), u64::try_from(last).unwrap_or(0));
     let reserve = |sample: &Sample| {
         sample.call == CallKind::Reserve && !sample.repeat && sample.outcome == Outcome::Done
     };
     let during = |sample: &Sample| (first..last).contains(&sample.intended_us);
     let meanwhile = aftermath.samples.latency(|sample| reserve(sample) && during(sample));
-    let otherwise = aftermath.samples.latency(|sample| {
-        reserve(sample) && !during(sample) && sample.intended_us > blow.struck_us
-    });
+    let otherwise = aftermath
+        .samples
+        .latency(|sample| reserve(sample) && !during(sample) && sample.intended_us > blow.back_us);
     report.findings.push(format!(
         "Reserve p99 {} ms meanwhile ({} calls), {} ms otherwise ({} calls)",
         meanwhile.at(0.99) / 1_000,
@@ -130,10 +134,24 @@ fn returns(blow: &Blow, aftermath: &Aftermath<'_>) -> Vec<(i64, i64)> {
     returns
 }
 
-/// How many holds of a bucket that nobody pays have not ended.
-async fn live(
+/// Sets the deadlines of a bucket's holds to one moment; returns how many there are.
+async fn set_deadlines(
     field: &Field<'_>,
-    session: &mut sqlx::PgConnection,
+    session: &mut PgConnection,
+    bucket: u32,
+) -> Result<u64, DrillError> {
+    let update = r#"update "order" o set deadline = now() + $3 * interval '1 millisecond'
+                    from sale s where s.org = o.org and s.sale = o.sale
+                    and s.id = $1 and o.bucket = $2 and o.state = 1"#;
+    let ms = i32::try_from(ENDS_IN.as_millis()).unwrap_or(i32::MAX);
+    let query = sqlx::query(update).bind(field.sale).bind(bucket.cast_signed()).bind(ms);
+    Ok(query.execute(session).await?.rows_affected())
+}
+
+/// How many holds of a bucket should have ended and have not.
+async fn overdue(
+    field: &Field<'_>,
+    session: &mut PgConnection,
     bucket: u32,
 ) -> Result<i64, DrillError> {
     let select = r#"select count(*) from "order" o join sale s using (org, sale)
@@ -144,7 +162,7 @@ async fn live(
 
 async fn deadlines(
     field: &Field<'_>,
-    session: &mut sqlx::PgConnection,
+    session: &mut PgConnection,
     bucket: u32,
 ) -> Result<Deadlines, DrillError> {
     let select = r#"select o.id, (extract(epoch from o.deadline) * 1000000)::bigint

@@ -33,8 +33,10 @@ pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError
     let Some((_, cell, _)) = field.victim_bucket().cloned() else { return Ok(None) };
     let stack = field.platform.stack();
     let mut session = field.postgres(&cell).await?;
-    // What the trials before left in the log makes room for this one.
-    sqlx::query("checkpoint").execute(&mut session).await?;
+    // A new segment of the log, which takes its room only as it is written; the trials before leave none behind.
+    for statement in ["select pg_switch_wal()", "checkpoint"] {
+        sqlx::query(statement).execute(&mut session).await?;
+    }
     let Some(aim) = field.aim(1.0).await else { return Ok(None) };
     let postgres = format!("{cell}/postgres");
     let complaints_before = stack.logged(&postgres, NO_ROOM)?;

@@ -60,7 +60,7 @@ impl Default for Setup {
             stock: 300,
             cap: 2,
             buyers: 350,
-            arrive_within: Duration::from_millis(1_500),
+            arrive_within: Duration::from_millis(1_200),
             habits: Habits {
                 abandon: 0.05,
                 cancel: 0.05,
@@ -69,7 +69,7 @@ impl Default for Setup {
                 hang_up: 0.05,
             },
             admission_rate: 200,
-            hold_ttl: Duration::from_secs(2),
+            hold_ttl: Duration::from_millis(1_500),
             live_orders: 0,
             live_orders_per_s: 2_000,
             faults: Faults {

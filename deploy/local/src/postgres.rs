@@ -105,21 +105,23 @@ fn remove_stale_pid_file(folder: &Path) {
     std::fs::remove_file(folder.join("data/postmaster.pid")).ok();
 }
 
-/// How Postgres is started on a port.
+/// How Postgres is started on a port, with further environment.
 pub(crate) fn launch(
     programs: &Path,
     folder: PathBuf,
     port: u16,
-    env: Vec<(String, String)>,
+    env: &[(String, String)],
 ) -> Launch {
     let address = loopback(port);
-    let data = folder.join("data");
+    let (postgres, data) = (programs.join("postgres"), folder.join("data"));
+    // `env` and no variable of the launch: a library that is loaded first must not be so before the user has changed.
+    let variables = env.iter().map(|(name, value)| format!("{name}={value}"));
+    let rest = [&postgres.display().to_string(), "-D", &data.display().to_string(), "-p"];
+    let args = variables.chain(rest.map(str::to_owned)).chain([port.to_string()]);
     Launch {
-        program: programs.join("postgres"),
-        args: ["-D", &data.display().to_string(), "-p", &port.to_string()]
-            .map(str::to_owned)
-            .into(),
-        env,
+        program: PathBuf::from("env"),
+        args: args.collect(),
+        env: Vec::new(),
         folder,
         user: user(),
         before_start: remove_stale_pid_file,

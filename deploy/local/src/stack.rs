@@ -114,9 +114,7 @@ impl Stack {
             packages::ensure(&[Package::Faketime]).await?;
             env = postgres::clock::environment(&folder)?;
         }
-        let launch =
-            |[port]: [u16; 1]| postgres::launch(&programs, folder.clone(), port, env.clone());
-        self.start(&name, launch).await
+        self.start(&name, |[port]| postgres::launch(&programs, folder.clone(), port, &env)).await
     }
 
     /// Starts the payment provider's simulator, `provider`.
