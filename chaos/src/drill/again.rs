@@ -151,7 +151,7 @@ mod tests {
             let found = granting_again(&bucket(rows), 2, 1_000, Fresh::Epoch);
             assert_eq!(found, expected, "{rows:?}");
         }
-        let few = [hold(500, 1, &[0, 1, 2]), hold(2_500, 2, &[3])];
+        let few = [hold(500, 1, &[0, 1, 2, 3]), hold(2_500, 2, &[4])];
         assert_eq!(granting_again(&bucket(&few), 2, 1_000, Fresh::Epoch), Again::NothingFree);
         let never = [hold(500, 1, &[0, 1])];
         assert_eq!(granting_again(&bucket(&never), 2, 1_000, Fresh::Epoch), Again::Never);
