@@ -9,7 +9,7 @@ RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-lin
 MEASURED_WITH := haproxy nghttp2-client
 
 # They are passed on as flags, so that an empty one means none.
-unexport SEED DRILL
+unexport SEED DRILL TRIALS
 
 # $(call flag,NAME) is `--name VALUE` when NAME is set.
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
@@ -21,7 +21,7 @@ help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
 	@echo 'make test  [FLOODGATE_SEED=n]                 every test, on real servers'
 	@echo 'make bench                                    every figure beside its budget'
-	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    a fault in the middle of a sale; without a name, what there is'
+	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault on one platform; without a name, what there is'
 	@echo 'make lint                                     format, lints, documentation, protos'
 	@echo 'make fresh                                    demo and test on a new Debian, as root'
 	@echo 'make clean                                    removes what was built'
@@ -53,11 +53,7 @@ bench: bins
 
 # With a seed every trial has one of its own, counted up from it.
 drill: bins
-	@trial=0; while [ $$trial -lt $(or $(TRIALS),1) ]; do \
-		seed=$(if $(SEED),"--seed $$(($(SEED) + trial))"); \
-		$(TARGET)/release/floodgate-chaos drill $(NAME) $$seed || exit; \
-		trial=$$((trial + 1)); \
-	done
+	$(TARGET)/release/floodgate-chaos drill $(NAME) $(call flag,TRIALS) $(call flag,SEED)
 
 lint: fmt clippy docs protos
 

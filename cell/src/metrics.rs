@@ -46,28 +46,17 @@ const IN_THE_WAY: [&str; 4] = ["redis", "postgres", "counts", "defect"];
 impl CellMetrics {
     /// Counters that are exported with `metrics`.
     pub(crate) fn new(metrics: &Metrics) -> CellMetrics {
-        let calls = Counters::new(
-            metrics,
-            "floodgate_cell_calls_total",
-            "Calls that arrived over the link",
-        );
-        let orders = Counters::new(
-            metrics,
-            "floodgate_cell_orders_total",
-            "Orders by what happened to them",
-        );
-        let moved = Counters::new(
-            metrics,
-            "floodgate_cell_units_moved_total",
-            "Units that left a bucket or came to it",
-        );
-        let broken = Counters::new(
-            metrics,
+        let family = |name, help| Counters::new(metrics, name, help);
+        let count = |name, help| Counter::new(metrics, name, help, &[]);
+        let calls = family("floodgate_cell_calls_total", "Calls that arrived over the link");
+        let orders = family("floodgate_cell_orders_total", "Orders by what happened to them");
+        let moved =
+            family("floodgate_cell_units_moved_total", "Units that left a bucket or came to it");
+        let broken = family(
             "floodgate_invariant_broken_total",
             "Times that a promise was seen broken; anything above 0 is an emergency",
         );
-        let failed = Counters::new(
-            metrics,
+        let failed = family(
             "floodgate_cell_take_overs_failed_total",
             "Tries to take a bucket over that failed, by what stood in the way",
         );
@@ -78,12 +67,7 @@ impl CellMetrics {
             reserves: calls.with(&[("call", "reserve")]),
             checkouts: calls.with(&[("call", "checkout")]),
             other_calls: calls.with(&[("call", "other")]),
-            admitted: Counter::new(
-                metrics,
-                "floodgate_cell_admitted_total",
-                "Tickets admitted",
-                &[],
-            ),
+            admitted: count("floodgate_cell_admitted_total", "Tickets admitted"),
             held: orders.with(&[("event", "held")]),
             paid: orders.with(&[("event", "paid")]),
             expired: orders.with(&[("event", "expired")]),
@@ -91,17 +75,13 @@ impl CellMetrics {
             declined: orders.with(&[("event", "declined")]),
             reviews: orders.with(&[("event", "review")]),
             refunded: orders.with(&[("event", "refunded")]),
-            unknown: Counter::new(
-                metrics,
+            unknown: count(
                 "floodgate_cell_payments_unknown_total",
                 "Payments whose outcome had to be looked up",
-                &[],
             ),
-            given_back: Counter::new(
-                metrics,
+            given_back: count(
                 "floodgate_cell_captures_given_back_total",
                 "Captures that no paid order claimed",
-                &[],
             ),
             given_up: moved.with(&[("event", "given_up")]),
             accepted: moved.with(&[("event", "accepted")]),
@@ -120,17 +100,13 @@ impl CellMetrics {
                 "floodgate_cell_take_over_seconds",
                 "Time in which a bucket had no sure keeper",
             ),
-            handed_over: Counter::new(
-                metrics,
+            handed_over: count(
                 "floodgate_cell_handed_over_total",
                 "Buckets that were handed over in good order",
-                &[],
             ),
-            elsewhere: Counter::new(
-                metrics,
+            elsewhere: count(
                 "floodgate_cell_elsewhere_total",
                 "Calls that were told which other process keeps their bucket",
-                &[],
             ),
             take_overs_failed: IN_THE_WAY.map(|why| (why, failed.with(&[("why", why)]))).into(),
             delays: Delays::new(metrics),

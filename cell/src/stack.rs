@@ -32,6 +32,7 @@ use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
@@ -112,7 +113,20 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     drain.spawn("transfers", async move { news.transfers.write(endpoints, until).await });
     stand_in_etcd(&config, address, &drain);
 
-    let link = LinkServiceServer::new(Link::new(kept, left))
+    serve_link(Link::new(kept, left), listener, metrics, drain).await?;
+    if replaced.is_cancelled() {
+        return Err("another process was started under this name".into());
+    }
+    Ok(())
+}
+
+async fn serve_link(
+    link: Link,
+    listener: TcpListener,
+    metrics: Metrics,
+    drain: Drain,
+) -> Result<(), PlaneError> {
+    let link = LinkServiceServer::new(link)
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX);
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &[SERVICE_NAME], &drain)?;
@@ -124,9 +138,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         ..ServerOptions::default()
     };
     serve_service(listener, Front::new(link, routes), options, metrics, drain).await;
-    if replaced.is_cancelled() {
-        return Err("another process was started under this name".into());
-    }
     Ok(())
 }
 

@@ -3,7 +3,6 @@
 //! Everything that is drawn is drawn from one number, which is told first. With a drill a fault strikes in the middle
 //! of it; the verdict must be the same.
 
-mod scene;
 mod versions;
 
 use std::io::{self, IsTerminal, Write};
@@ -16,17 +15,14 @@ use proto::wire::admin::sale::Class;
 use tokio::time::interval;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use crate::drill::{Drill, Field, Struck};
+use crate::drill::{Aftermath, Drill, DrillError, Field, Struck};
 use crate::identity::{Signer, bearer};
 use crate::judge::{self, Evidence, ReadError};
 use crate::load::{Crowd, Load, LoadError, LoadPlan};
 use crate::plan::{BuyerPlan, Habits, Plan, PlanShape};
 use crate::report::{Proof, Report, SaleReport};
+use crate::scene::{SaleTerms, Scene, SceneError, StagedSale};
 use crate::told;
-
-use scene::{SaleTerms, Scene, StagedSale};
-
-pub use scene::SceneError;
 
 /// The org of the mega-sale.
 const MEGA_ORG: &str = "mega";
@@ -130,6 +126,9 @@ pub enum DemoError {
     /// The servers.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// The fault.
+    #[error(transparent)]
+    Drill(#[from] DrillError),
     /// What was to be set up before.
     #[error(transparent)]
     Scene(#[from] SceneError),
@@ -190,9 +189,14 @@ async fn on_platform(
     let field = Field {
         platform,
         live: &live,
+        stores: &stores,
+        org: MEGA_ORG,
+        sale: &staged.sales[0].agreed.sale,
         buckets: &staged.sales[0].buckets,
         stock: demo.stock,
+        filled: 0,
         cap: demo.cap,
+        hold_ttl: demo.hold_ttl,
         moment: plan.moment,
         victim: plan.victim,
     };
@@ -209,7 +213,9 @@ async fn on_platform(
         write_evidence(folder, &evidence)?;
     }
     let judgement = judge::judge(&evidence);
-    let drill = struck.map(|struck| struck.report(&judgement, &outcome.samples));
+    let samples = &outcome.samples;
+    let aftermath = Aftermath { evidence: &evidence, judgement: &judgement, samples, patience: 1 };
+    let drill = struck.map(|struck| struck.report(&aftermath));
     let sales = (0..).zip(&staged.sales).filter_map(|(number, sale)| {
         Some(SaleReport { org: &sale.agreed.org, live: live.sale(number)? })
     });
@@ -284,7 +290,7 @@ fn crowds(plan: &Plan, staged: &Staged, expires_s: u64) -> Result<Vec<Crowd>, Sc
     ])
 }
 
-fn routers(platform: &Platform) -> Result<Vec<String>, LocalError> {
+pub(crate) fn routers(platform: &Platform) -> Result<Vec<String>, LocalError> {
     let stack = platform.stack();
     let names = stack.names().into_iter();
     let routers = names.filter(|name| name == "router" || name.starts_with("router-"));
@@ -308,7 +314,7 @@ async fn watched(load: Load, start: Instant) -> Result<crate::load::LoadOutcome,
     }
 }
 
-async fn strike(drill: Option<Drill>, field: &Field<'_>) -> Result<Option<Struck>, LocalError> {
+async fn strike(drill: Option<Drill>, field: &Field<'_>) -> Result<Option<Struck>, DrillError> {
     match drill {
         Some(drill) => drill.strike(field).await.map(Some),
         None => Ok(None),
@@ -316,7 +322,7 @@ async fn strike(drill: Option<Drill>, field: &Field<'_>) -> Result<Option<Struck
 }
 
 /// Where a run folder keeps what a run proved: [`reread`] reads it again.
-fn write_evidence(folder: &Path, evidence: &Evidence) -> io::Result<()> {
+pub(crate) fn write_evidence(folder: &Path, evidence: &Evidence) -> io::Result<()> {
     told::write(&folder.join(TOLD_FILE), &evidence.told)?;
     let rest = Evidence { told: Vec::new(), ..evidence.clone() };
     std::fs::write(folder.join(EVIDENCE_FILE), serde_json::to_vec(&rest)?)

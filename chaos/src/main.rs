@@ -1,6 +1,7 @@
 //! `floodgate-chaos`: the demo, drills, and the judge by itself.
 //!
-//! Exit codes: 0 every invariant was kept, 1 something is broken, 2 the run was void, 3 there was no verdict.
+//! Exit codes: 0 every invariant was kept, 1 something is broken, 2 the run was void, 3 there was no verdict, 4 this
+//! machine cannot do what a drill needs.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use floodgate_chaos::arena::{self, ArenaError, ArenaPlan};
 use floodgate_chaos::demo::{self, DemoPlan};
 use floodgate_chaos::drill::Drill;
 use floodgate_chaos::judge;
@@ -16,6 +18,9 @@ use rand::RngExt;
 
 /// There was no verdict.
 const NO_VERDICT: u8 = 3;
+
+/// A drill needs what this machine has not.
+const NOT_HERE: u8 = 4;
 
 /// Seeds that are made up are short enough to be typed again.
 const SEED_MAX: u64 = 1_000_000;
@@ -38,12 +43,14 @@ enum Command {
         #[arg(long, env = "DRILL")]
         drill: Option<Drill>,
     },
-    /// The same with a fault; without a name, what there is.
+    /// Trials of a fault, each on a sale of its own; without a name, what there is.
     Drill {
         /// Which.
         name: Option<Drill>,
         #[command(flatten)]
         run: RunArgs,
+        #[command(flatten)]
+        trials: TrialArgs,
     },
     /// Judges a run whose folder was kept once more.
     Judge {
@@ -63,6 +70,19 @@ struct RunArgs {
     keep: bool,
 }
 
+#[derive(Debug, Args)]
+struct TrialArgs {
+    /// How many trials; a void one is followed by another.
+    #[arg(long, default_value_t = 1)]
+    trials: u32,
+    /// Only the trial of this number.
+    #[arg(long)]
+    trial: Option<u32>,
+    /// Buyers of each sale who hold a unit and never come back, before its crowd comes.
+    #[arg(long)]
+    live_orders: Option<u32>,
+}
+
 /// A call allocates some fifty times; this costs the least of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -73,7 +93,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // Without a standard error there is nobody to tell.
             writeln!(io::stderr(), "no verdict: {error:#}").ok();
-            ExitCode::from(NO_VERDICT)
+            let arena = error.downcast_ref::<ArenaError>();
+            let not_here = arena.is_some_and(ArenaError::is_not_here);
+            ExitCode::from(if not_here { NOT_HERE } else { NO_VERDICT })
         }
     }
 }
@@ -81,7 +103,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<Proof> {
     match command {
         Command::Demo { run, drill } => play(&run, drill),
-        Command::Drill { name: Some(drill), run } => play(&run, Some(drill)),
+        Command::Drill { name: Some(drill), run, trials } => try_out(&run, &trials, drill),
         Command::Drill { name: None, .. } => list(),
         Command::Judge { folder } => again(&folder),
     }
@@ -94,6 +116,34 @@ fn play(args: &RunArgs, drill: Option<Drill>) -> anyhow::Result<Proof> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let proof = runtime.block_on(demo::run(&plan, &mut io::stdout().lock()));
     proof.with_context(|| format!("the run with seed {seed}"))
+}
+
+/// One platform for all trials; a demo for each where a drill leaves nothing behind that could go on.
+fn try_out(args: &RunArgs, trials: &TrialArgs, drill: Drill) -> anyhow::Result<Proof> {
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..SEED_MAX));
+    let (first, count) = match trials.trial {
+        Some(number) => (seed + u64::from(number.saturating_sub(1)), 1),
+        None => (seed, trials.trials),
+    };
+    let Some(plan) = ArenaPlan::new(drill, count, first) else {
+        for trial in 0..u64::from(count) {
+            let args = RunArgs { seed: Some(first + trial), keep: args.keep };
+            match play(&args, Some(drill))? {
+                Proof::Kept => {}
+                proof => return Ok(proof),
+            }
+        }
+        return Ok(Proof::Kept);
+    };
+    let mut plan = ArenaPlan { keep: args.keep, ..plan };
+    if let Some(orders) = trials.live_orders {
+        plan.setup.live_orders = orders;
+        // With one bucket they are all where the drill strikes.
+        plan.setup.cells = 1;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let proof = runtime.block_on(arena::run(&plan, &mut io::stdout().lock()));
+    proof.with_context(|| format!("the trials from seed {first} on"))
 }
 
 fn list() -> anyhow::Result<Proof> {

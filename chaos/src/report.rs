@@ -60,6 +60,10 @@ pub struct DrillReport {
     pub against: Vec<String>,
     /// Why it proves nothing: the fault was not where it should have been.
     pub void: Vec<String>,
+    /// What was done, in one sentence.
+    pub blow: String,
+    /// How long the struck bucket took to grant again.
+    pub again: Option<std::time::Duration>,
 }
 
 /// One sale of the run, as the report shows it.

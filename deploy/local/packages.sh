@@ -20,6 +20,8 @@ wanted_for() {
     etcd-client) echo etcdctl ;;
     postgresql) echo '/usr/lib/postgresql/*/bin/initdb' ;;
     util-linux) echo setpriv ;;
+    strace) echo strace ;;
+    faketime) echo '/usr/lib/*/faketime/libfaketime.so.1' ;;
     haproxy) echo haproxy ;;
     nghttp2-client) echo h2load ;;
     debootstrap) echo debootstrap ;;

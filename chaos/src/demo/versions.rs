@@ -8,8 +8,8 @@ use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::scene::{Scene, SceneError};
 use crate::report::Versions;
+use crate::scene::{Scene, SceneError};
 
 /// etcd's answer about its version is shorter than this.
 const ANSWER_BYTES_MAX: u64 = 4_096;

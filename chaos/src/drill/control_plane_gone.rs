@@ -1,12 +1,14 @@
 //! `control-plane-gone`: control plane and etcd stop answering, then die, while the sale runs; then the router is
 //! restarted and must serve from what it remembers. Neither comes back.
 
-use local::LocalError;
 use proto::fault::Reason;
 
-use super::{Field, now_us, share_of};
+use super::{DrillError, Field, now_us, share_of};
 use crate::load::{CallKind, Outcome, Sample, Samples};
 use crate::report::DrillReport;
+
+pub(super) const HYPOTHESIS: &str =
+    "no call waits for etcd or the control plane, not even at a router born without them";
 
 /// Shares of the units that are held when they are paused, killed, and the router is restarted.
 const PAUSED_AT: f64 = 0.20;
@@ -30,7 +32,7 @@ pub struct Blow {
     back_us: u64,
 }
 
-pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, LocalError> {
+pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError> {
     let stack = field.platform.stack();
     let gone = ["control-plane", "etcd"];
     let held = async |share| {

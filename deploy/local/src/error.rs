@@ -90,6 +90,10 @@ pub enum LocalError {
         tried: u32,
     },
 
+    /// This machine, or this user, cannot do it.
+    #[error("cannot be done here: {0}")]
+    NotHere(String),
+
     /// A name, folder or setting was not usable.
     #[error("{0}")]
     Input(String),

@@ -8,8 +8,10 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::LocalError;
+use crate::postgres::wal::unmount_below;
 use crate::process::Dying;
 use crate::tree::working_in;
 
@@ -25,7 +27,7 @@ const OWNER_FILE: &str = "owner.lock";
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     path: PathBuf,
-    keep: bool,
+    keep: AtomicBool,
     _owner: Option<File>,
 }
 
@@ -46,7 +48,7 @@ impl RunFolder {
         let own = || own(&path).map_err(LocalError::io(format!("own {}", path.display())));
         let owner = if keep { None } else { Some(own()?) };
         fs::create_dir(path.join("logs")).map_err(LocalError::io("make the folder of logs"))?;
-        Ok(Self { path, keep, _owner: owner })
+        Ok(Self { path, keep: AtomicBool::new(keep), _owner: owner })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -54,7 +56,14 @@ impl RunFolder {
     }
 
     pub(crate) fn is_kept(&self) -> bool {
-        self.keep
+        self.keep.load(Ordering::Relaxed)
+    }
+
+    /// From now on it is to be kept: nobody removes it later.
+    pub(crate) fn keep(&self) {
+        self.keep.store(true, Ordering::Relaxed);
+        // One that is kept from the beginning has no such file.
+        fs::remove_file(self.path.join(OWNER_FILE)).ok();
     }
 
     /// The folder of one server, made when it is not there: `cell-1/redis` is a path.
@@ -75,7 +84,7 @@ impl RunFolder {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        if !self.keep {
+        if !self.is_kept() {
             fs::remove_dir_all(&self.path).ok();
         }
     }
@@ -120,6 +129,7 @@ fn remove_abandoned(parent: &Path) {
         if owner.try_lock().is_ok() {
             let dying = Dying::strike(working_in(&folder.path()));
             if dying.gone_blocking() {
+                unmount_below(&folder.path());
                 fs::remove_dir_all(folder.path()).ok();
             }
         }

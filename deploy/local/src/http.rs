@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// No answer that is read here is longer.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// No answer that is read here is longer; the longest are metrics.
+const ANSWER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Sends one request and returns the status code and the body.
 pub(crate) async fn request(

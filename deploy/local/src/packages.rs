@@ -26,6 +26,10 @@ pub enum Package {
     Postgres,
     /// `util-linux`, for `setpriv`
     UtilLinux,
+    /// `strace`, for disks that fail
+    Strace,
+    /// `faketime`, for clocks that step
+    Faketime,
 }
 
 impl Package {
@@ -37,6 +41,8 @@ impl Package {
             Self::Etcd => "etcd-server",
             Self::Postgres => "postgresql",
             Self::UtilLinux => "util-linux",
+            Self::Strace => "strace",
+            Self::Faketime => "faketime",
         }
     }
 }

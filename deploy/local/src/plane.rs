@@ -8,6 +8,7 @@ use crate::endpoint::Endpoint;
 use crate::ports::loopback;
 use crate::probe::Probe;
 use crate::server::Launch;
+use crate::{LocalError, Stack, http};
 
 /// A plane to start: `--listen`, `--metrics-listen` and `--data-dir` are added to its arguments. What must not be seen by
 /// every user of the machine, such as an address with a password, belongs into its environment.
@@ -58,5 +59,24 @@ impl PlaneSpec {
                 url: format!("http://{address}"),
             },
         }
+    }
+}
+
+impl Stack {
+    /// Asks a plane something at the address of its metrics, such as `GET` of `/metrics`. Returns the status code and
+    /// the body.
+    ///
+    /// # Errors
+    /// When no server has this name, it is no plane, or it does not answer.
+    pub async fn ask_plane(
+        &self,
+        name: &str,
+        method: &str,
+        path: &str,
+    ) -> Result<(u16, String), LocalError> {
+        let no_plane = || LocalError::Input(format!("{name} is no plane: it has no metrics"));
+        let address = self.endpoint(name)?.metrics.ok_or_else(no_plane)?;
+        let asked = http::request(address, method, path, None).await;
+        asked.map_err(LocalError::io(format!("ask {name} for {path}")))
     }
 }

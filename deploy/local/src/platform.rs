@@ -1,7 +1,9 @@
 //! A whole platform: etcd, provider, a Redis and a Postgres for each cell, control plane, routers, and the
 //! cells' processes, each with the flags it expects.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 use tokio::try_join;
@@ -9,7 +11,7 @@ use tokio::try_join;
 use crate::binaries::PlaneBinaries;
 use crate::key::KeyFiles;
 use crate::plane::PlaneSpec;
-use crate::{Endpoint, LocalError, Stack, StackOptions};
+use crate::{Endpoint, LocalError, Relay, Stack, StackOptions};
 
 /// Arguments and environment that a plane gets besides its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct PlatformPlan {
     pub router: PlaneExtras,
     /// For every process of every cell.
     pub cell: PlaneExtras,
+    /// Whether routers reach cells' processes through relays.
+    pub relays: bool,
     /// How the stack is made.
     pub options: StackOptions,
 }
@@ -54,6 +58,7 @@ impl Default for PlatformPlan {
             control_plane: PlaneExtras::default(),
             router: PlaneExtras::default(),
             cell: PlaneExtras::default(),
+            relays: false,
             options: StackOptions::default(),
         }
     }
@@ -65,6 +70,7 @@ pub struct Platform {
     plan: PlatformPlan,
     stack: Stack,
     key: KeyFiles,
+    relays: Mutex<BTreeMap<String, Arc<Relay>>>,
 }
 
 impl Platform {
@@ -82,7 +88,7 @@ impl Platform {
         }
         let stack = Stack::new(plan.options.clone()).await?;
         let key = KeyFiles::platform(stack.folder())?;
-        let platform = Self { plan, stack, key };
+        let platform = Self { plan, stack, key, relays: Mutex::default() };
         platform.start_stores().await?;
         if !platform.plan.stores_only {
             platform.start_control_plane().await?;
@@ -115,7 +121,8 @@ impl Platform {
     pub async fn start_process(&self, cell: &str, process: &str) -> Result<Endpoint, LocalError> {
         let url = |name: &str| self.stack.endpoint(name).map(|endpoint| endpoint.url);
         let ledger = KeyFiles::ledger(self.stack.folder(), cell)?;
-        let args = [
+        let name = format!("{cell}/{process}");
+        let mut args = vec![
             ("--cell", cell.to_owned()),
             ("--process", process.to_owned()),
             ("--ledger-key", ledger.private.display().to_string()),
@@ -130,7 +137,24 @@ impl Platform {
             args: self.plan.cell.args.clone(),
             env: std::iter::once(redis).chain(self.plan.cell.env.iter().cloned()).collect(),
         };
-        self.start_plane(&format!("{cell}/{process}"), CELL, &args, &extras).await
+        if !self.plan.relays {
+            return self.start_plane(&name, CELL, &args, &extras).await;
+        }
+        let relay = Arc::new(Relay::start()?);
+        args.push(("--advertise", format!("http://{}", relay.address())));
+        self.relays().insert(name.clone(), Arc::clone(&relay));
+        let endpoint = self.start_plane(&name, CELL, &args, &extras).await?;
+        relay.lead_to(endpoint.address);
+        Ok(endpoint)
+    }
+
+    /// The relay before a cell's process, such as `cell-1/p1`.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn relay(&self, process: &str) -> Result<Arc<Relay>, LocalError> {
+        let none = || LocalError::Input(format!("there is no relay before {process}"));
+        self.relays().get(process).cloned().ok_or_else(none)
     }
 
     /// Stops everything in good order.
@@ -186,6 +210,10 @@ impl Platform {
             env: extras.env.clone(),
         };
         self.stack.start_plane(&spec).await
+    }
+
+    fn relays(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Relay>>> {
+        self.relays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn router_names(&self) -> impl Iterator<Item = String> + use<> {

@@ -4,7 +4,10 @@
 //! machine may log in without a password: as `floodgate_cell`, whose session the endpoint's URL opens; as `floodgate`, who
 //! owns the schema; and as `postgres`, the superuser.
 
+pub(crate) mod clock;
+mod fsync;
 mod template;
+pub(crate) mod wal;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -102,15 +105,22 @@ fn remove_stale_pid_file(folder: &Path) {
     std::fs::remove_file(folder.join("data/postmaster.pid")).ok();
 }
 
-/// How Postgres is started on a port.
-pub(crate) fn launch(programs: &Path, folder: PathBuf, port: u16) -> Launch {
+/// How Postgres is started on a port, with further environment.
+pub(crate) fn launch(
+    programs: &Path,
+    folder: PathBuf,
+    port: u16,
+    env: &[(String, String)],
+) -> Launch {
     let address = loopback(port);
-    let data = folder.join("data");
+    let (postgres, data) = (programs.join("postgres"), folder.join("data"));
+    // `env` and no variable of the launch: a library that is loaded first must not be so before the user has changed.
+    let variables = env.iter().map(|(name, value)| format!("{name}={value}"));
+    let rest = [&postgres.display().to_string(), "-D", &data.display().to_string(), "-p"];
+    let args = variables.chain(rest.map(str::to_owned)).chain([port.to_string()]);
     Launch {
-        program: programs.join("postgres"),
-        args: ["-D", &data.display().to_string(), "-p", &port.to_string()]
-            .map(str::to_owned)
-            .into(),
+        program: PathBuf::from("env"),
+        args: args.collect(),
         env: Vec::new(),
         folder,
         user: user(),

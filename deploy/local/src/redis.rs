@@ -4,6 +4,8 @@
 //! may do everything, for whoever judges or damages; and who gives no name, who may PING. Passwords are drawn for each
 //! server and stand in `users.conf` in its folder, which nobody else may read.
 
+mod older;
+
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::net::SocketAddr;

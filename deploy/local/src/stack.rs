@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::future::join_all;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -17,9 +16,10 @@ use crate::folder::RunFolder;
 use crate::packages::{self, Package};
 use crate::plane::PlaneSpec;
 use crate::ports::PortClaim;
+use crate::postgres::wal::Mount;
 use crate::process::{Dying, Spawner};
 use crate::server::{Launch, Server, ServerState, StartFailure, UnexpectedExit};
-use crate::{LocalError, etcd, postgres, provider, redis};
+use crate::{LocalError, StackOptions, etcd, postgres, provider, redis};
 
 /// Starts of one server on different ports, before giving up.
 const PORT_RETRIES_MAX: u32 = 5;
@@ -30,43 +30,13 @@ const EXITS_MAX: usize = 64;
 /// Open files a stack wants for itself and its children, as far as the machine allows.
 const OPEN_FILES: u64 = 262_144;
 
-/// How a stack is made. The default is what a test wants.
-#[derive(Debug, Clone)]
-pub struct StackOptions {
-    /// The run folder; it must be empty. By default a new one in the temporary folder.
-    pub folder: Option<PathBuf>,
-    /// Whether the folder stays when the stack goes. The environment variable
-    /// `FLOODGATE_KEEP_RUN_FOLDER`, when set, means yes for all.
-    pub keep: bool,
-    /// Postgres settings that win over this crate's.
-    pub postgres_settings: Vec<(String, String)>,
-    /// Redis settings that win over this crate's.
-    pub redis_settings: Vec<(String, String)>,
-    /// How long a server may take to become ready.
-    pub ready_limit: Duration,
-    /// How long a server that is asked to stop may take before it is killed.
-    pub stop_grace: Duration,
-}
-
-impl Default for StackOptions {
-    fn default() -> Self {
-        Self {
-            folder: None,
-            keep: false,
-            postgres_settings: Vec::new(),
-            redis_settings: Vec::new(),
-            ready_limit: Duration::from_secs(60),
-            stop_grace: Duration::from_secs(15),
-        }
-    }
-}
-
 /// One run folder and its servers. Dropping it kills them all and removes the folder unless it is kept.
 pub struct Stack {
     options: StackOptions,
     servers: Mutex<BTreeMap<String, Arc<Server>>>,
     exits: broadcast::Sender<UnexpectedExit>,
     spawner: Spawner,
+    mounts: Mutex<Vec<Mount>>,
     // Goes last: the servers must be dead before their files are removed.
     folder: RunFolder,
 }
@@ -88,6 +58,7 @@ impl Stack {
             spawner: Spawner::new()?,
             exits: broadcast::Sender::new(EXITS_MAX),
             servers: Mutex::default(),
+            mounts: Mutex::default(),
             options,
         })
     }
@@ -134,7 +105,16 @@ impl Stack {
         let folder = self.folder.server(&name)?;
         postgres::copy_template(&programs, &folder).await?;
         postgres::configure(&folder, &self.options.postgres_settings)?;
-        self.start(&name, |[port]| postgres::launch(&programs, folder.clone(), port)).await
+        if let Some(bytes_max) = self.options.postgres_wal_bytes_max {
+            let mount = postgres::wal::move_wal(&folder, bytes_max)?;
+            self.mounts.lock().unwrap_or_else(PoisonError::into_inner).push(mount);
+        }
+        let mut env = Vec::new();
+        if self.options.postgres_clock {
+            packages::ensure(&[Package::Faketime]).await?;
+            env = postgres::clock::environment(&folder)?;
+        }
+        self.start(&name, |[port]| postgres::launch(&programs, folder.clone(), port, &env)).await
     }
 
     /// Starts the payment provider's simulator, `provider`.
@@ -266,6 +246,17 @@ impl Stack {
         Ok(self.server(name)?.log().to_owned())
     }
 
+    /// How often a server's log says something.
+    ///
+    /// # Errors
+    /// When no server has this name or its log cannot be read.
+    pub fn logged(&self, name: &str, what: &str) -> Result<usize, LocalError> {
+        let log = self.log_path(name)?;
+        let text =
+            std::fs::read(&log).map_err(LocalError::io(format!("read {}", log.display())))?;
+        Ok(String::from_utf8_lossy(&text).matches(what).count())
+    }
+
     /// The names of all servers that were started, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
@@ -276,6 +267,11 @@ impl Stack {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// Keeps the run folder from now on, for whoever looks into what happened there.
+    pub fn keep(&self) {
+        self.folder.keep();
     }
 
     /// The servers that ended although nobody asked for that, and have not been restarted since.

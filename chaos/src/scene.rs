@@ -33,7 +33,7 @@ const READY_POLL: Duration = Duration::from_millis(50);
 const NEIGHBOURS_MAX: u32 = 16;
 
 /// What everything costs.
-pub(super) const PRICE_MINOR: i64 = 4_950;
+pub(crate) const PRICE_MINOR: i64 = 4_950;
 const CURRENCY: &str = "EUR";
 
 /// Why the scene could not be set.
@@ -82,38 +82,38 @@ pub enum SceneError {
 
 /// What a sale is to be.
 #[derive(Clone, Debug)]
-pub(super) struct SaleTerms {
-    pub(super) class: Class,
-    pub(super) stock: u32,
-    pub(super) cap: u32,
-    pub(super) hold_ttl: Duration,
-    pub(super) keeping_time: Duration,
-    pub(super) admission_rate: u32,
-    pub(super) starts_in: Duration,
-    pub(super) lasts: Duration,
+pub(crate) struct SaleTerms {
+    pub(crate) class: Class,
+    pub(crate) stock: u32,
+    pub(crate) cap: u32,
+    pub(crate) hold_ttl: Duration,
+    pub(crate) keeping_time: Duration,
+    pub(crate) admission_rate: u32,
+    pub(crate) starts_in: Duration,
+    pub(crate) lasts: Duration,
 }
 
 /// A sale that is warm.
 #[derive(Clone, Debug)]
-pub(super) struct StagedSale {
+pub(crate) struct StagedSale {
     /// `orgs/{org}/sales/{sale}`.
-    pub(super) name: String,
-    pub(super) agreed: Agreed,
+    pub(crate) name: String,
+    pub(crate) agreed: Agreed,
     /// Its buckets: number, cell, units.
-    pub(super) buckets: Vec<(u32, String, u32)>,
+    pub(crate) buckets: Vec<(u32, String, u32)>,
 }
 
 /// The control plane, and who may call it.
-pub(super) struct Scene<'a> {
+pub(crate) struct Scene<'a> {
     platform: &'a Platform,
     channel: Channel,
     operator: MetadataValue<Ascii>,
-    pub(super) expires_s: u64,
+    pub(crate) expires_s: u64,
 }
 
 impl<'a> Scene<'a> {
     /// Waits until the control plane sees all cells.
-    pub(super) async fn open(platform: &'a Platform) -> Result<Scene<'a>, SceneError> {
+    pub(crate) async fn open(platform: &'a Platform) -> Result<Scene<'a>, SceneError> {
         let expires_s = Clock::system().now_ms() / 1_000 + 3_600;
         let file = &platform.key().private;
         let pkcs8 = std::fs::read(file).map_err(|source| {
@@ -129,14 +129,14 @@ impl<'a> Scene<'a> {
     }
 
     /// The version that the first process of each cell runs; all are the same in a healthy platform.
-    pub(super) async fn versions(&self) -> Result<BTreeSet<String>, SceneError> {
+    pub(crate) async fn versions(&self) -> Result<BTreeSet<String>, SceneError> {
         let cells = self.cells().await?;
         let processes = cells.into_iter().flat_map(|cell| cell.processes);
         Ok(processes.map(|process| process.version).collect())
     }
 
     /// Registers an org and says in which cells it lives.
-    pub(super) async fn register(
+    pub(crate) async fn register(
         &self,
         org: &str,
         signer: &Signer,
@@ -160,7 +160,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Writes a sale down, schedules it and waits until it is warm.
-    pub(super) async fn sale(
+    pub(crate) async fn sale(
         &self,
         org: &str,
         signer: &Signer,
@@ -205,7 +205,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Registers neighbours and sales of theirs until one lies in one of these cells.
-    pub(super) async fn neighbour(
+    pub(crate) async fn neighbour(
         &self,
         seed: &[u8; 32],
         cells: &BTreeSet<String>,
@@ -230,7 +230,7 @@ impl<'a> Scene<'a> {
     }
 
     /// Where every cell's ledgers are.
-    pub(super) fn stores(&self) -> Result<Vec<CellStores>, SceneError> {
+    pub(crate) fn stores(&self) -> Result<Vec<CellStores>, SceneError> {
         let stack = self.platform.stack();
         let stores = self.platform.cells().map(|cell| {
             let postgres_url = stack.postgres_admin_url(&cell)?;
