@@ -1,9 +1,11 @@
 //! What a cell process counts: the funnel, its batches, and broken promises.
 
 mod delay;
+mod keeping;
 
 use crate::link::Asked;
 use delay::Delays;
+use keeping::Keeping;
 use proto::invariant::Invariant;
 use proto::wire::events::ledger_entry::Kind;
 use runtime::metric::{Counter, Counters, Histogram, LATENCY_BOUNDS_S, Metrics, SIZE_BOUNDS};
@@ -34,14 +36,9 @@ pub(crate) struct CellMetrics {
     settle_batch: Histogram,
     hold_batch_s: Histogram,
     take_over_s: Histogram,
-    handed_over: Counter,
-    elsewhere: Counter,
-    take_overs_failed: Vec<(&'static str, Counter)>,
+    keeping: Keeping,
     pub(crate) delays: Delays,
 }
-
-/// What can stand in the way of a take-over: a store, counts that do not add up, or a mistake of ours.
-const IN_THE_WAY: [&str; 4] = ["redis", "postgres", "counts", "defect"];
 
 impl CellMetrics {
     /// Counters that are exported with `metrics`.
@@ -55,10 +52,6 @@ impl CellMetrics {
         let broken = family(
             "floodgate_invariant_broken_total",
             "Times that a promise was seen broken; anything above 0 is an emergency",
-        );
-        let failed = family(
-            "floodgate_cell_take_overs_failed_total",
-            "Tries to take a bucket over that failed, by what stood in the way",
         );
         let batch = |name, help| Histogram::new(metrics, name, help, SIZE_BOUNDS, &[]);
         let seconds = |name, help| Histogram::new(metrics, name, help, LATENCY_BOUNDS_S, &[]);
@@ -100,15 +93,7 @@ impl CellMetrics {
                 "floodgate_cell_take_over_seconds",
                 "Time in which a bucket had no sure keeper",
             ),
-            handed_over: count(
-                "floodgate_cell_handed_over_total",
-                "Buckets that were handed over in good order",
-            ),
-            elsewhere: count(
-                "floodgate_cell_elsewhere_total",
-                "Calls that were told which other process keeps their bucket",
-            ),
-            take_overs_failed: IN_THE_WAY.map(|why| (why, failed.with(&[("why", why)]))).into(),
+            keeping: Keeping::new(metrics),
             delays: Delays::new(metrics),
         }
     }
@@ -145,15 +130,15 @@ impl CellMetrics {
     }
 
     pub(crate) fn handed_over(&self) {
-        self.handed_over.add(1);
+        self.keeping.handed_over.add(1);
     }
 
     pub(crate) fn elsewhere(&self, calls: usize) {
-        self.elsewhere.add(calls as u64);
+        self.keeping.elsewhere.add(calls as u64);
     }
 
     pub(crate) fn take_over_failed(&self, why: &'static str) {
-        if let Some((_, counter)) = self.take_overs_failed.iter().find(|(known, _)| *known == why) {
+        if let Some((_, counter)) = self.keeping.failed.iter().find(|(known, _)| *known == why) {
             counter.add(1);
         }
     }

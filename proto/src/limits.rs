@@ -69,8 +69,9 @@ pub const BUCKET_CLOSED_RETRY_MS: (u32, u32) = (100, 1_000);
 pub const CLOCK_STEP_MS_MAX: u64 = 5_000;
 /// For how long clocks that parted must agree before holds expire again.
 pub const CLOCK_AGREE_MS: u64 = 60_000;
-/// Units and buyers that one slice of a take-over loads into Redis.
-pub const LOAD_SLICE_ENTRIES: usize = 1_000;
+/// Units and buyers that one slice of a take-over loads into Redis: 500 take it a millisecond and a quarter, in which
+/// everyone waits.
+pub const LOAD_SLICE_ENTRIES: usize = 500;
 /// Buckets of one class that one process takes over at the same time: the others' batches need connections too.
 pub const TAKE_OVERS_AT_ONCE_MAX: usize = 3;
 /// The first and the longest pause between two tries to take a bucket over, in milliseconds: it doubles with every try
