@@ -16,8 +16,10 @@ create table transfer (
     bucket   int not null,
     -- The bucket at the other end; null where that is the merchant.
     peer     int,
-    -- None, where a bucket that was asked had nothing to give: it is not to give later what nobody waits for any more.
-    units    int4multirange not null,
+    -- Ranges by their first units and how many there are. None, where a bucket that was asked had nothing to give: it is
+    -- not to give later what nobody waits for any more.
+    first_units int[] not null,
+    counts      int[] not null,
     constraint transfer_once primary key (org, sale, transfer, accepted),
     foreign key (org, sale, bucket) references bucket
 );
@@ -58,7 +60,8 @@ begin
         raise exception 'transfer % is about bucket %', p_transfer, t.bucket
             using errcode = '23505', constraint = 'transfer_once';
     end if;
-    select c.v_first_units, c.v_counts into v_first_units, v_counts from count_units(t.units) c;
+    v_first_units := t.first_units;
+    v_counts := t.counts;
 end $$;
 
 -- Gives up units that are free: from here on this bucket does not sell them, and may never accept them back but by
@@ -83,10 +86,10 @@ begin
     if v_counts is not null then
         return;
     end if;
-    insert into transfer (org, sale, transfer, accepted, bucket, peer, units)
-    values (p_org, p_sale, p_transfer, false, p_bucket, p_peer, v_units);
     select c.v_count, c.v_first_units, c.v_counts into v_count, v_first_units, v_counts
     from count_units(v_units) c;
+    insert into transfer (org, sale, transfer, accepted, bucket, peer, first_units, counts)
+    values (p_org, p_sale, p_transfer, false, p_bucket, p_peer, v_first_units, v_counts);
     if v_count = 0 then
         return;
     end if;
@@ -140,10 +143,10 @@ begin
     if v_counts is not null then
         return;
     end if;
-    insert into transfer (org, sale, transfer, accepted, bucket, peer, units)
-    values (p_org, p_sale, p_transfer, true, p_bucket, p_peer, v_units);
     select c.v_count, c.v_first_units, c.v_counts into v_count, v_first_units, v_counts
     from count_units(v_units) c;
+    insert into transfer (org, sale, transfer, accepted, bucket, peer, first_units, counts)
+    values (p_org, p_sale, p_transfer, true, p_bucket, p_peer, v_first_units, v_counts);
     if v_count = 0 then
         return;
     end if;

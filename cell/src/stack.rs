@@ -31,6 +31,7 @@ use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
 use sqlx::PgPool;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -53,13 +54,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let (background, workers) = (standard.pool.clone(), standard.workers.handle().clone());
     let loads =
         [&flash, &standard].map(|class| (class.workers.name(), class.workers.handle().clone()));
-    let prefixes =
-        vec![Prefix::hot(keys::SALES), Prefix::hot(keys::TRANSFERS), Prefix::cold(keys::CELLS)];
-    let options = DecisionsOptions {
-        snapshot_file: Some(data_dir.join("decisions")),
-        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
-    };
-    let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
+    let followed = followed(&config, &data_dir);
+    let decisions = Decisions::follow(followed, clock.clone(), &metrics, &drain).await?;
     let ports = Arc::new(Ports {
         process: config.process.as_str().into(),
         batch_calls_max: usize::from(config.batch_calls_max).min(BATCH_CALLS_MAX),
@@ -77,7 +73,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         end: drain.token(),
     });
     let kept = Kept::new(ports.clone());
-
     let sales = Sales::new(config.cell.as_str(), decisions);
 
     readiness.set("postgres", false);
@@ -107,10 +102,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
     let (telling, told_until) = (ports.clone(), left.clone());
     drain.spawn("states", async move { telling.states.tell(told_until).await });
-    let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
-    drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
-    let (news, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
-    drain.spawn("transfers", async move { news.transfers.write(endpoints, until).await });
+    tell_etcd(&config, &ports, &end, &drain);
     stand_in_etcd(&config, address, &drain);
 
     serve_link(Link::new(kept, left), listener, metrics, drain).await?;
@@ -169,6 +161,24 @@ fn audit_ports(
         key: config.ledger_key.clone(),
         metrics: AuditMetrics::new(metrics),
     })
+}
+
+/// What of the decisions concerns a cell.
+fn followed(config: &Config, data_dir: &Path) -> DecisionsOptions {
+    let prefixes =
+        vec![Prefix::hot(keys::SALES), Prefix::hot(keys::TRANSFERS), Prefix::cold(keys::CELLS)];
+    DecisionsOptions {
+        snapshot_file: Some(data_dir.join("decisions")),
+        ..DecisionsOptions::new(config.etcd.clone(), prefixes)
+    }
+}
+
+/// Tells the control plane what buckets report and how far transfers have come.
+fn tell_etcd(config: &Config, ports: &Arc<Ports>, end: &CancellationToken, drain: &Drain) {
+    let (reporting, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
+    drain.spawn("reports", async move { reporting.reports.tell(endpoints, until).await });
+    let (news, endpoints, until) = (ports.clone(), config.etcd.clone(), end.clone());
+    drain.spawn("transfers", async move { news.transfers.write(endpoints, until).await });
 }
 
 /// Tells routers where this process is, for as long as it lives.

@@ -1,7 +1,8 @@
 //! Orgs in Postgres: a transaction is of one org and one bucket, sees and writes nothing of others, and the ledger only
 //! grows (INV-9). Asked of a real Postgres, as the role that cells work as.
 
-use floodgate_cell::ledger::{self, BucketRef, LedgerError};
+use floodgate_cell::ledger::{self, BucketRef, LedgerError, TransferSide};
+use floodgate_cell::transfer::TransferId;
 use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, Row};
 
@@ -37,6 +38,10 @@ impl Two {
             let put = sqlx::query("select put_head($1, $2, 0, 1, 'a head')");
             let put = put.bind(bucket.org).bind(bucket.sale);
             put.execute(&stores.pool).await.unwrap();
+            let (bucket, epoch) = (bucket.bucket, bucket.epoch);
+            let transfer = TransferId([7; 16]);
+            let side = TransferSide { bucket, epoch, transfer, peer: None };
+            side.give_up(&stores.pool, &[]).await.unwrap();
         }
         Two { stores, ours, theirs }
     }
@@ -171,6 +176,7 @@ async fn inv_9_anothers_rows_cannot_be_seen_or_written() {
            values ({theirs}, {their sale}, gen_random_uuid(), gen_random_uuid(), 0, 1, 1, 1, 99, now())"#,
         "insert into unit values ({theirs}, {their sale}, 109, 0, gen_random_uuid(), gen_random_uuid(), 0)",
         "insert into ledger values ({theirs}, {their sale}, 0, 99, 1, 1, '', '', '')",
+        "insert into transfer values ({theirs}, {their sale}, gen_random_uuid(), true, 0, null, '{}', '{}')",
     ];
     for statement in refused {
         assert_eq!(two.as_us(statement).await, Err(DENIED.into()), "{statement}");
