@@ -15,7 +15,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::{Heard, Step, TakeOver};
 use process::Stage;
-use stores::{ORDERS, Order, Postgres, Redis, State, UNITS, Unit};
+use stores::{ORDERS, Postgres, Redis, State, UNITS, Unit};
 use world::{Event, World};
 
 const PROCESSES: usize = 2;
