@@ -15,7 +15,7 @@ use crate::ledger::Move;
 use commit::Committer;
 use follow::Follower;
 use proto::fault::Fault;
-use proto::limits::{BATCH_CALLS_MAX, FOLLOWS_WAITING_MAX, SWEEP_MOVES_MAX};
+use proto::limits::{BATCH_CALLS_MAX, FOLLOWS_WAITING_MAX};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,7 +160,7 @@ impl<'a> Desk<'a> {
                 biased;
                 Ok(permit) = sweepers.acquire(), if is_due => {
                     (self.asked_last, self.place) = (false, Some(permit));
-                    return Some(Work::Swept(sweep::due(self.keeper, SWEEP_MOVES_MAX.min(most))));
+                    return Some(Work::Swept(sweep::due(self.keeper, sweep::slice(self.keeper, most))));
                 }
                 // Others sweep at the moment, so it is their turn after all.
                 () = std::future::ready(()), if is_asked => return Some(self.asked()),

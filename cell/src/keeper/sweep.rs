@@ -9,13 +9,15 @@
 
 use super::{Book, Keeper};
 use crate::ledger::Move;
-use proto::limits::SWEEP_LATE_MS;
+use proto::limits::{SWEEP_LATE_MS, SWEEP_MOVES_MAX};
 use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::sale_state::Phase;
 use std::time::Duration;
 
 /// How much longer than its deadline an order lives here, so that Postgres agrees that its time is over.
 const MARGIN_US: i64 = 50_000;
+/// See [`SWEEP_LATE_MS`].
+const LATE: Duration = Duration::from_millis(SWEEP_LATE_MS);
 /// When an order is tried again that Postgres would not end although it should.
 const AGAIN_US: i64 = 1_000_000;
 
@@ -26,18 +28,30 @@ pub(super) fn due(keeper: &Keeper, most: usize) -> Vec<Move> {
     plan(&keeper.book(), now_us, time.is_sure(), most)
 }
 
-/// How long the sweep rests after a batch that took `took`.
-pub(super) fn rest_after(keeper: &Keeper, took: Duration) -> Duration {
-    let late_us =
-        keeper.now_us().zip(keeper.book().first_due()).map(|(now_us, due_us)| now_us - due_us);
-    rest(took, late_us.unwrap_or(0))
+/// How late the sweep is, up to where it is as late as it may be before it rests no more.
+fn late(keeper: &Keeper) -> Duration {
+    let first_us = keeper.book().first_due();
+    let late_us = keeper.now_us().zip(first_us).map_or(0, |(now_us, first_us)| now_us - first_us);
+    let late = Duration::from_micros(u64::try_from(late_us).unwrap_or(0));
+    late.min(LATE)
 }
 
-fn rest(took: Duration, late_us: i64) -> Duration {
-    let limit_us = SWEEP_LATE_MS * 1_000;
-    let late_us = u64::try_from(late_us).unwrap_or(0).min(limit_us);
-    let most = Duration::from_millis(SWEEP_LATE_MS);
-    took.min(most).mul_f64(Duration::from_micros(limit_us - late_us).div_duration_f64(most))
+/// How many orders the sweep takes into its next batch, of `most` at most.
+pub(super) fn slice(keeper: &Keeper, most: usize) -> usize {
+    slice_when(late(keeper), most)
+}
+
+/// How long the sweep rests after a batch that took `took`.
+pub(super) fn rest_after(keeper: &Keeper, took: Duration) -> Duration {
+    rest_when(late(keeper), took)
+}
+
+fn slice_when(late: Duration, most: usize) -> usize {
+    if late < LATE { SWEEP_MOVES_MAX.min(most) } else { most }
+}
+
+fn rest_when(late: Duration, took: Duration) -> Duration {
+    took.min(LATE).mul_f64((LATE - late).div_duration_f64(LATE))
 }
 
 /// The ledger would not end an order that should be over: it is left alone for a while.
@@ -98,18 +112,18 @@ mod tests {
     #[test]
     fn it_rests_as_long_as_it_works_and_less_the_later_it_is() {
         let ms = Duration::from_millis;
+        // How late, how long a batch took; how long it rests, and how many of 256 it takes.
         let rows = [
-            (ms(6), -5_000, ms(6)),
-            (ms(6), 0, ms(6)),
-            (ms(6), 500_000, ms(3)),
-            (ms(6), 750_000, Duration::from_micros(1_500)),
-            (ms(6), 1_000_000, ms(0)),
-            (ms(6), i64::MAX, ms(0)),
-            (ms(60_000), 0, ms(1_000)),
+            (ms(0), ms(6), ms(6), SWEEP_MOVES_MAX),
+            (ms(500), ms(6), ms(3), SWEEP_MOVES_MAX),
+            (ms(750), ms(6), Duration::from_micros(1_500), SWEEP_MOVES_MAX),
+            (ms(1_000), ms(6), ms(0), 256),
+            (ms(0), ms(60_000), ms(1_000), SWEEP_MOVES_MAX),
         ];
-        for (took, late_us, rests) in rows {
-            assert_eq!(rest(took, late_us), rests, "{took:?}, {late_us} us late");
+        for (late, took, rests, takes) in rows {
+            assert_eq!((rest_when(late, took), slice_when(late, 256)), (rests, takes), "{late:?}");
         }
+        assert_eq!(slice_when(ms(0), 16), 16, "no more than a batch holds");
     }
 
     #[test]
