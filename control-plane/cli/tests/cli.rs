@@ -61,6 +61,7 @@ impl Desk {
             platform_key: URL_SAFE_NO_PAD.decode(public.trim()).unwrap().try_into().unwrap(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
+            bucket_units_max: 250_000,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         desk.endpoint = format!("http://{}", listener.local_addr().unwrap());

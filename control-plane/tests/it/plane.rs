@@ -157,6 +157,7 @@ impl World {
             platform_key: key(PLATFORM_KEY).public_key().as_ref().try_into().unwrap(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
+            bucket_units_max: 250_000,
         }
     }
 

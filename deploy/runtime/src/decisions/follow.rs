@@ -194,11 +194,12 @@ impl Follower {
         Ok(Watch::GoesOn)
     }
 
-    /// Reads the hot prefixes whole and one page of the others.
+    /// Reads the hot prefixes and what is heeded whole, and one page of the others.
     async fn reread(&mut self, client: &Client) -> Result<(), Broken> {
         let hot = self.options.prefixes.iter().zip(&self.ranges).filter(|(prefix, _)| prefix.hot);
         let hot: Vec<Range> = hot.map(|(_, range)| range.clone()).collect();
-        for range in &hot {
+        let heeded: Vec<Range> = self.heeded();
+        for range in hot.iter().chain(&heeded) {
             let read = read::whole(client, range, None).await?;
             self.repair(read)?;
         }
@@ -213,6 +214,15 @@ impl Follower {
         self.decisions.touch();
         self.counters.rereads.add(1);
         Ok(())
+    }
+
+    /// What readers asked to have read again, as far as it is followed.
+    fn heeded(&self) -> Vec<Range> {
+        let inside = |range: &Range| {
+            self.ranges.iter().any(|whole| whole.from <= range.from && range.to <= whole.to)
+        };
+        let heeded = self.decisions.heeded();
+        heeded.iter().filter_map(|prefix| read::range(prefix)).filter(inside).collect()
     }
 
     fn repair(&mut self, read: Read) -> Result<(), Broken> {

@@ -31,12 +31,16 @@ pub(super) fn ranges(options: &DecisionsOptions) -> Result<Vec<Range>, Decisions
     if options.endpoints.is_empty() || options.prefixes.is_empty() {
         return Err(DecisionsError::Nothing);
     }
-    let range = |from: &str| match from.strip_suffix('/').filter(|_| from.is_ascii()) {
-        // '0' follows '/', so this is the first key after all that begin with the prefix.
-        Some(stem) => Ok(Range { from: from.into(), to: format!("{stem}0").into() }),
-        None => Err(DecisionsError::Prefix { prefix: from.to_owned() }),
-    };
+    let wrong = |prefix: &str| DecisionsError::Prefix { prefix: prefix.to_owned() };
+    let range = |prefix: &str| range(prefix).ok_or_else(|| wrong(prefix));
     options.prefixes.iter().map(|prefix| range(&prefix.key)).collect()
+}
+
+/// The keys that begin with a prefix, if it is ASCII and ends in a slash.
+pub(super) fn range(prefix: &str) -> Option<Range> {
+    // '0' follows '/', so this is the first key after all that begin with the prefix.
+    let stem = prefix.strip_suffix('/').filter(|_| prefix.is_ascii())?;
+    Some(Range { from: prefix.into(), to: format!("{stem}0").into() })
 }
 
 /// The smallest range that covers all of them.
