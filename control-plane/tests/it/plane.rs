@@ -13,8 +13,13 @@ use proto::keys;
 use proto::token::{self, Claims, Role};
 use proto::wire::Money;
 use proto::wire::admin::sale_service_client::SaleServiceClient;
-use proto::wire::admin::{CreateSaleRequest, GetSaleRequest, Sale, ScheduleSaleRequest};
-use proto::wire::cell::{BucketReport, ProcessRecord, SaleRecord};
+use proto::wire::admin::{
+    AddStockRequest, CreateSaleRequest, GetSaleRequest, Sale, ScheduleSaleRequest,
+    SurrenderStockRequest,
+};
+use proto::wire::cell::{
+    BucketReport, ProcessRecord, SaleRecord, TransferRecord, UnitRange, transfer_record,
+};
 use proto::wire::fleet::cell_service_client::CellServiceClient;
 use proto::wire::fleet::org_service_client::OrgServiceClient;
 use proto::wire::fleet::placement_service_client::PlacementServiceClient;
@@ -197,6 +202,17 @@ impl World {
         }
     }
 
+    /// Waits until the leader has looked at everything once more. It writes down new cells before it looks at sales, so
+    /// the second new cell is written after it has seen all that was there before the first.
+    pub(crate) async fn passes(&mut self) {
+        let options = etcd_client::GetOptions::new().with_prefix().with_count_only();
+        for _ in 0..2 {
+            let found = self.etcd.get(keys::CELLS, Some(options.clone())).await.unwrap().count();
+            self.start_cell(&format!("new-{found}")).await;
+            self.seen(usize::try_from(found).unwrap() + 1).await;
+        }
+    }
+
     /// A sale as it lies in etcd.
     pub(crate) async fn record(&mut self, name: &str) -> SaleRecord {
         let key = format!("{}{}", keys::SALES, id(name));
@@ -204,21 +220,66 @@ impl World {
         SaleRecord::decode(found.kvs()[0].value()).unwrap()
     }
 
-    /// Reports a bucket as its keeper would.
+    /// Reports a bucket as its keeper would: with the units that were planned for it.
     pub(crate) async fn report(&mut self, name: &str, bucket: u32, warm: bool, paid: Option<u32>) {
+        let granted = self.record(name).await.buckets[bucket as usize].units;
         let report = BucketReport {
             sale: id(name),
             bucket,
             epoch: 1,
             warm,
             settled: paid.is_some(),
-            granted: 0,
+            granted,
             paid: paid.unwrap_or(0),
             process: "p1".to_owned(),
             ..BucketReport::default()
         };
-        let key = keys::report(&id(name), bucket);
+        self.say(name, report).await;
+    }
+
+    /// Puts a report where its keeper would.
+    pub(crate) async fn say(&mut self, name: &str, report: BucketReport) {
+        let key = keys::report(&id(name), report.bucket);
         self.etcd.put(key, report.encode_to_vec(), None).await.unwrap();
+    }
+
+    /// The sale's transfers as they lie in etcd, by giver and receiver.
+    pub(crate) async fn transfers(&mut self, name: &str) -> Vec<TransferRecord> {
+        let prefix = format!("{}{}/", keys::TRANSFERS, id(name));
+        let options = etcd_client::GetOptions::new().with_prefix();
+        let found = self.etcd.get(prefix, Some(options)).await.unwrap();
+        let decode = |kv: &etcd_client::KeyValue| TransferRecord::decode(kv.value()).unwrap();
+        let mut transfers: Vec<_> = found.kvs().iter().map(decode).collect();
+        transfers.sort_by_key(|transfer| (transfer.from, transfer.to));
+        transfers
+    }
+
+    /// Waits until the sale has so many transfers.
+    pub(crate) async fn transfers_are(&mut self, name: &str, count: usize) -> Vec<TransferRecord> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let transfers = self.transfers(name).await;
+            if transfers.len() == count {
+                return transfers;
+            }
+            assert!(Instant::now() < deadline, "still {transfers:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Moves a transfer on as a cell would.
+    pub(crate) async fn carry(&mut self, mut transfer: TransferRecord, to: Carried) {
+        match to {
+            Carried::Given(units) => {
+                let range =
+                    |(first, units): &(u32, u32)| UnitRange { first: *first, units: *units };
+                transfer.units = units.iter().map(range).collect();
+                transfer.set_state(transfer_record::State::Given);
+            }
+            Carried::Accepted => transfer.set_state(transfer_record::State::Accepted),
+        }
+        let key = keys::transfer(&transfer.sale, &transfer.transfer);
+        self.etcd.put(key, transfer.encode_to_vec(), None).await.unwrap();
     }
 
     /// Lets all keepers of a sale say that they have their units.
@@ -231,6 +292,13 @@ impl World {
     pub(crate) fn pass_s(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+/// What a cell makes of a transfer.
+pub(crate) enum Carried {
+    /// Ranges: the first unit and how many.
+    Given(Vec<(u32, u32)>),
+    Accepted,
 }
 
 /// The sale's id within its name.
@@ -297,6 +365,14 @@ pub(crate) async fn schedule(
     let sale = sales.create_sale(creation).await.unwrap().into_inner();
     let request = ScheduleSaleRequest { name: sale.name };
     sales.schedule_sale(request).await.unwrap().into_inner()
+}
+
+pub(crate) fn adding(name: &str, units: u32, request_id: &str) -> AddStockRequest {
+    AddStockRequest { name: name.to_owned(), units, request_id: request_id.to_owned() }
+}
+
+pub(crate) fn surrendering(name: &str, units: u32, request_id: &str) -> SurrenderStockRequest {
+    SurrenderStockRequest { name: name.to_owned(), units, request_id: request_id.to_owned() }
 }
 
 pub(crate) async fn get(sales: &mut SaleServiceClient<Line>, name: &str) -> Sale {
