@@ -143,6 +143,7 @@ impl Desk {
     }
 }
 
+const UUID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 const TERMS: &str = "--stock 1000 --cap 2 --price 19.99EUR --start +10m --end +70m";
 
 #[tokio::test]
@@ -176,17 +177,32 @@ async fn a_merchant_runs_a_sale() {
     assert_eq!((stale.code, stale.out.as_str()), (4, ""));
     assert!(stale.err.starts_with("error: ETAG_MISMATCH: "), "{}", stale.err);
 
+    let early = desk.merchant(&format!("sales add-stock {name} --units 5")).await;
+    assert_eq!(early.code, 4, "a draft's stock is updated: {early:?}");
     let rows = [
         ("schedule", "STATE_SCHEDULED"),
         ("pause", "STATE_SCHEDULED"),
         ("resume", "STATE_SCHEDULED"),
         ("get", "STATE_SCHEDULED"),
-        ("cancel", "STATE_CANCELLED"),
     ];
     for (verb, state) in rows {
         let sale = desk.merchant(&format!("sales {verb} {name} -o json")).await.json();
         assert_eq!(sale["state"], state, "{verb}");
     }
+    let add = format!("sales add-stock {name} --units 500 -o json --request-id {UUID}");
+    for _ in 0..2 {
+        assert_eq!(desk.merchant(&add).await.json()["stock"], 1_500);
+    }
+    let reused = desk.merchant(&add.replace("500", "501")).await;
+    assert!(reused.err.starts_with("error: REQUEST_ID_REUSED: "), "{}", reused.err);
+    let surrender = format!("sales surrender {name} --units 100 -o json");
+    let less = desk.merchant(&surrender).await.json();
+    assert_eq!((&less["stock"], &less["surrendered"]), (&1_400.into(), &0.into()));
+    let none = desk.merchant(&surrender.replace("100", "0")).await;
+    assert_eq!(none.code, 2);
+    assert!(none.err.contains("\n  units: must be 1 to 10000000"), "{}", none.err);
+    let cancelled = desk.merchant(&format!("sales cancel {name} -o json")).await.json();
+    assert_eq!(cancelled["state"], "STATE_CANCELLED");
     let listed = desk.merchant("sales list acme -o json").await.json();
     assert_eq!(listed["sales"][0]["name"], name.as_str());
     let table = desk.merchant("sales list acme").await;

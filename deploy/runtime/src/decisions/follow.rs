@@ -198,7 +198,7 @@ impl Follower {
     async fn reread(&mut self, client: &Client) -> Result<(), Broken> {
         let hot = self.options.prefixes.iter().zip(&self.ranges).filter(|(prefix, _)| prefix.hot);
         let hot: Vec<Range> = hot.map(|(_, range)| range.clone()).collect();
-        let heeded: Vec<Range> = self.heeded();
+        let heeded = read::inside(&self.ranges, &self.decisions.heeded());
         for range in hot.iter().chain(&heeded) {
             let read = read::whole(client, range, None).await?;
             self.repair(read)?;
@@ -214,15 +214,6 @@ impl Follower {
         self.decisions.touch();
         self.counters.rereads.add(1);
         Ok(())
-    }
-
-    /// What readers asked to have read again, as far as it is followed.
-    fn heeded(&self) -> Vec<Range> {
-        let inside = |range: &Range| {
-            self.ranges.iter().any(|whole| whole.from <= range.from && range.to <= whole.to)
-        };
-        let heeded = self.decisions.heeded();
-        heeded.iter().filter_map(|prefix| read::range(prefix)).filter(inside).collect()
     }
 
     fn repair(&mut self, read: Read) -> Result<(), Broken> {

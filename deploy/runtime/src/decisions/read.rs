@@ -43,6 +43,13 @@ pub(super) fn range(prefix: &str) -> Option<Range> {
     Some(Range { from: prefix.into(), to: format!("{stem}0").into() })
 }
 
+/// The ranges of those prefixes that lie in one of `ranges`.
+pub(super) fn inside(ranges: &[Range], prefixes: &[String]) -> Vec<Range> {
+    let lies_inside =
+        |range: &Range| ranges.iter().any(|whole| whole.from <= range.from && range.to <= whole.to);
+    prefixes.iter().filter_map(|prefix| range(prefix)).filter(lies_inside).collect()
+}
+
 /// The smallest range that covers all of them.
 pub(super) fn cover(ranges: &[Range]) -> Range {
     let from = ranges.iter().map(|range| range.from.clone()).min();
@@ -144,4 +151,28 @@ fn head_of(header: Option<&etcd_client::ResponseHeader>) -> Head {
         revision: header.revision(),
     };
     header.map_or(Head { cluster: 0, revision: 0 }, of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_followed_can_be_heeded() {
+        let followed = ["/a/b/", "/a/d/"].map(|prefix| range(prefix).unwrap());
+        let rows = [
+            ("/a/b/", true),
+            ("/a/b/1/", true),
+            ("/a/d/1/2/", true),
+            ("/a/", false),
+            ("/a/c/", false),
+            ("/a/b/1", false),
+            ("/a/b/\u{e9}/", false),
+            ("", false),
+        ];
+        for (prefix, expected) in rows {
+            let found = inside(&followed, &[prefix.to_owned()]);
+            assert_eq!(found, Vec::from_iter(range(prefix).filter(|_| expected)), "{prefix}");
+        }
+    }
 }
