@@ -40,8 +40,8 @@ async fn every_damage_is_named_and_a_whole_sale_names_nothing() {
     assert_eq!(judgement.violations, [], "a whole sale");
     assert_eq!(judgement.verdicts, [WHOLE]);
     let counts = judgement.counts[0];
-    assert_eq!((counts.held, counts.paid, counts.expired, counts.cancelled), (21, 18, 2, 1));
-    assert_eq!((counts.declined, counts.take_overs), (1, 1));
+    assert_eq!((counts.held, counts.paid, counts.expired, counts.cancelled), (22, 19, 2, 1));
+    assert_eq!((counts.declined, counts.refunded, counts.take_overs), (1, 1, 1));
 
     // All rows are tried before the first is complained about.
     let mut wrong = Vec::new();
@@ -90,7 +90,11 @@ async fn judge_damaged(sale: &Finished, damage: &Damage) -> Judgement {
         text = damage::renumber(&change(&text));
     }
     std::fs::write(&file, text).unwrap();
-    let mut evidence = Evidence { sales: vec![sale.agreed.clone()], told, ..Evidence::default() };
+    let mut agreed = sale.agreed.clone();
+    if let Damage::Agreed(change) = damage {
+        change(&mut agreed);
+    }
+    let mut evidence = Evidence { sales: vec![agreed], told, ..Evidence::default() };
     evidence.intents = judge::read_provider(&file).unwrap();
     for (place, cell) in CELLS.iter().enumerate() {
         let url = sale.stack.postgres_admin_url(cell).unwrap();
@@ -100,6 +104,9 @@ async fn judge_damaged(sale: &Finished, damage: &Damage) -> Judgement {
         match damage {
             Damage::Sql(at, text) if *at == place => {
                 transaction.execute(*text).await.unwrap();
+            }
+            Damage::Entry(at, entry) if *at == place => {
+                finished::append(&mut transaction, &entry(sale)).await;
             }
             Damage::Redis(at, commands) if *at == place => {
                 damage::redis(&bucket.redis_url, commands).await;
