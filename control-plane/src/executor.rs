@@ -151,19 +151,21 @@ impl Executor {
         snapshot: &Snapshot,
         sale: Kept<SaleRecord>,
     ) -> Result<(), StoreError> {
-        if !memory.is_shown(snapshot, &sale.value.sale) {
+        let shown = memory.is_shown(snapshot, &sale.value.sale);
+        if !shown {
             memory.goes_on(&sale.value.sale);
-            return Ok(());
         }
         let transfers = moves::of_sale(snapshot, &sale.value.sale);
-        if self.finish(fence, memory, &sale, &transfers).await? {
+        if shown && self.finish(fence, memory, &sale, &transfers).await? {
             return Ok(());
         }
         let reports = reports(snapshot, &sale.value);
         let now_ms = self.clock.now_ms();
         let lead_ms = self.warm_lead_ms;
-        match lifecycle::due(&sale.value, &reports, !transfers.is_empty(), now_ms, lead_ms) {
+        let on_their_way = !shown || !transfers.is_empty();
+        match lifecycle::due(&sale.value, &reports, on_their_way, now_ms, lead_ms) {
             Some(step) => self.advance(fence, snapshot, sale, &reports, step).await,
+            None if !shown => Ok(()),
             None => self.ask(fence, memory, snapshot, &sale, &reports, &transfers).await,
         }
     }

@@ -111,7 +111,8 @@ async fn sell_some(bucket: &mut BucketBook, notes: &mut Notes) {
 
 /// A unit goes from the second bucket to the first, one to the merchant, and a new one comes.
 async fn move_about(buckets: &mut [BucketBook]) {
-    let [first, second] = buckets else { panic!("not two buckets") };
+    let (first, second) = buckets.split_at_mut(1);
+    let (first, second) = (&mut first[0], &mut second[0]);
     second.give_up(MOVED, Some(0), 39).await;
     second.give_up([2; 16], None, 38).await;
     second.accept([3; 16], None, 2 * UNITS_PER_CELL).await;

@@ -36,12 +36,17 @@ async fn every_damage_is_named_and_a_whole_sale_names_nothing() {
     });
     let agreed = vec![sale.agreed.clone()];
     let evidence = judge::read(agreed, sale.told.clone(), &sale.provider_file, &stores).await;
-    let judgement = judge::judge(&evidence.unwrap());
+    let mut evidence = evidence.unwrap();
+    let judgement = judge::judge(&evidence);
     assert_eq!(judgement.violations, [], "a whole sale");
     assert_eq!(judgement.verdicts, [WHOLE]);
     let counts = judgement.counts[0];
     assert_eq!((counts.held, counts.paid, counts.expired, counts.cancelled), (22, 19, 2, 1));
     assert_eq!((counts.declined, counts.refunded, counts.take_overs), (1, 1, 1));
+
+    // Buckets are what is judged, wherever they are kept: both may as well lie in one cell.
+    evidence.buckets.iter_mut().for_each(|bucket| bucket.cell = CELLS[0].to_owned());
+    assert_eq!(judge::judge(&evidence).violations, [], "a whole sale in one cell");
 
     // All rows are tried before the first is complained about.
     let mut wrong = Vec::new();

@@ -1,9 +1,11 @@
 //! The command line as people and scripts use it, against a control plane on a real etcd.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "cli/router.rs"]
+mod router;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,17 +14,13 @@ use local::{Stack, StackOptions};
 use prost::Message;
 use proto::keys;
 use proto::wire::cell::ProcessRecord;
-use proto::wire::storefront::storefront_service_server::{
-    StorefrontService, StorefrontServiceServer,
-};
-use proto::wire::storefront::*;
+use proto::wire::storefront::storefront_service_server::StorefrontServiceServer;
+use router::Router;
 use runtime::clock::Clock;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tonic::codegen::tokio_stream::{self, Stream};
-use tonic::{Request, Response, Status, async_trait};
 
 /// What a command wrote and how it ended.
 #[derive(Debug)]
@@ -314,72 +312,6 @@ async fn keys_are_private_and_never_overwritten() {
     let token = proto::token::read(minted.out.trim()).unwrap();
     assert_eq!(token.org().unwrap().unwrap().as_str(), "acme");
     assert!(made.out.contains(token.kid()), "the key's own name is the default");
-}
-
-/// A router that knows one sale.
-struct Router;
-
-#[async_trait]
-impl StorefrontService for Router {
-    type WatchSaleStream = Pin<Box<dyn Stream<Item = Result<SaleState, Status>> + Send>>;
-
-    async fn get_sale_state(
-        &self,
-        request: Request<GetSaleStateRequest>,
-    ) -> Result<Response<SaleState>, Status> {
-        Ok(Response::new(state(&request.get_ref().sale, 7)))
-    }
-
-    async fn watch_sale(
-        &self,
-        request: Request<WatchSaleRequest>,
-    ) -> Result<Response<Self::WatchSaleStream>, Status> {
-        let sale = request.into_inner().sale;
-        let states = [5, 0].map(|free| Ok(state(&sale, free)));
-        Ok(Response::new(Box::pin(tokio_stream::iter(states))))
-    }
-
-    async fn join(&self, _: Request<JoinRequest>) -> Result<Response<Ticket>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn get_ticket(&self, _: Request<GetTicketRequest>) -> Result<Response<Ticket>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn reserve(&self, _: Request<ReserveRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn checkout(&self, _: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn cancel_order(
-        &self,
-        _: Request<CancelOrderRequest>,
-    ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn refund_order(
-        &self,
-        request: Request<RefundOrderRequest>,
-    ) -> Result<Response<Order>, Status> {
-        let RefundOrderRequest { name, buyer } = request.into_inner();
-        let state = if buyer == "ada" { order::State::Refunded } else { order::State::Paid };
-        Ok(Response::new(Order { name, state: state.into(), ..Order::default() }))
-    }
-    async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-}
-
-fn state(sale: &str, free: u64) -> SaleState {
-    let phase = sale_state::Phase::Open.into();
-    SaleState {
-        sale: sale.to_owned(),
-        phase,
-        stock: 10,
-        free,
-        sold_out: free == 0,
-        ..SaleState::default()
-    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! at a sale only through a snapshot that shows its own last write, or it would ask for the same units twice.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use proto::keys;
 use proto::limits::{SALES_HEEDED_MAX, TRANSFERS_AT_ONCE_MAX};
@@ -15,6 +16,8 @@ use super::{Executor, read};
 use crate::moves::{self, Fresh, Seen};
 use crate::store::{Fence, Kept, StoreError};
 
+/// After this time the hot prefixes have been read again, and show a write whose event was lost.
+const SHOWN_AFTER: Duration = Duration::from_secs(7);
 /// Bytes of a transfer's id.
 const TRANSFER_BYTES: usize = 16;
 
@@ -22,7 +25,7 @@ const TRANSFER_BYTES: usize = 16;
 #[derive(Debug)]
 pub(super) struct Memory {
     /// A snapshot that is older than this may lack what an earlier leader has written.
-    since: i64,
+    since: Write,
     sales: HashMap<String, Remembered>,
     /// Sales that may have units to move, as this pass found them.
     live: BTreeSet<String>,
@@ -30,21 +33,44 @@ pub(super) struct Memory {
 
 #[derive(Debug, Default)]
 struct Remembered {
-    /// The revision of the last write of transfers.
-    written: i64,
+    /// The last write of transfers.
+    written: Option<Write>,
     fresh: Fresh,
+}
+
+/// Something that was written to etcd.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    revision: i64,
+    at: Instant,
+}
+
+impl Write {
+    fn now(revision: i64) -> Write {
+        Write { revision, at: Instant::now() }
+    }
+
+    /// Whether the snapshot shows it: by its revision, or because everything hot has been read since. Etcd can lose the
+    /// event that would raise the revision.
+    fn is_shown(&self, snapshot: &Snapshot) -> bool {
+        snapshot.revision() >= self.revision || self.at.elapsed() >= SHOWN_AFTER
+    }
 }
 
 impl Memory {
     /// Of a leader whose term began with `fence`.
     pub(super) fn new(fence: Fence) -> Memory {
-        Memory { since: fence.create_revision, sales: HashMap::new(), live: BTreeSet::new() }
+        Memory {
+            since: Write::now(fence.create_revision),
+            sales: HashMap::new(),
+            live: BTreeSet::new(),
+        }
     }
 
     /// Whether the snapshot shows all that leaders have written of this sale's transfers.
     pub(super) fn is_shown(&self, snapshot: &Snapshot, sale: &str) -> bool {
-        let written = self.sales.get(sale).map_or(0, |remembered| remembered.written);
-        snapshot.revision() >= written.max(self.since)
+        let written = self.sales.get(sale).and_then(|remembered| remembered.written);
+        self.since.is_shown(snapshot) && written.is_none_or(|written| written.is_shown(snapshot))
     }
 
     /// A sale is of interest in the next pass as well.
@@ -108,7 +134,7 @@ impl Executor {
         match self.store.finish_transfers(&over, counted, fence).await {
             Ok(revision) => {
                 let remembered = memory.sales.entry(changed.sale.clone()).or_default();
-                remembered.written = revision;
+                remembered.written = Some(Write::now(revision));
                 for bucket in over.iter().flat_map(|one| [one.value.from, one.value.to]).flatten() {
                     remembered.fresh.over(bucket, now_ms);
                 }
@@ -168,7 +194,7 @@ impl Executor {
         }
         match self.store.ask_transfers(&sale.value, sale.revision, &asked, fence).await {
             Ok(revision) => {
-                remembered.written = revision;
+                remembered.written = Some(Write::now(revision));
                 for bucket in wishes.iter().flat_map(|wish| [wish.from, wish.to]) {
                     remembered.fresh.asked(bucket, reports);
                 }

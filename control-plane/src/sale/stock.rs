@@ -12,6 +12,9 @@ use proto::wire::cell::{BucketPlan, BucketReport, SaleRecord, TransferRecord, Un
 use ring::digest;
 use std::cmp::Reverse;
 
+/// Units that are asked of a bucket at once: a giver takes them out of its Redis in one call.
+const ASKED_UNITS_MAX: u32 = 65_536;
+
 /// The field of the requests that says how many.
 const UNITS: &str = "units";
 
@@ -60,7 +63,7 @@ pub fn add(
         // The buckets take turns at being first.
         let bucket = (sale.stock % buckets + place) % buckets;
         let part = units / receivers + u32::from(place < units % receivers);
-        let mut transfer = begin(sale, request, bucket, part, now_ms);
+        let mut transfer = begin(sale, request, (bucket, 0), part, now_ms);
         transfer.to = Some(bucket);
         transfer.units = vec![UnitRange { first, units: part }];
         transfer.set_state(State::Given);
@@ -107,14 +110,18 @@ pub fn surrender(
         let more = beyond.div_ceil(others);
         (left, have) = (left - part, have - u64::from(free));
         (beyond, others) = (beyond - more, others - 1);
-        let wanted = u32::try_from(part + more).unwrap_or(u32::MAX);
-        if wanted > 0 {
-            let mut transfer = begin(sale, request, bucket, wanted, now_ms);
+        let mut wanted = u32::try_from(part + more).unwrap_or(u32::MAX);
+        let mut place = 0;
+        while wanted > 0 {
+            let asked = wanted.min(ASKED_UNITS_MAX);
+            let mut transfer = begin(sale, request, (bucket, place), asked, now_ms);
             transfer.from = Some(bucket);
             transfer.set_state(State::Asked);
             transfers.push(transfer);
+            (wanted, place) = (wanted - asked, place + 1);
         }
     }
+    transfers.truncate(TRANSFERS_AT_ONCE_MAX);
     Ok(StockChanged { sale: sale.clone(), transfers })
 }
 
@@ -125,22 +132,23 @@ fn bucket_count(sale: &SaleRecord) -> u32 {
 fn begin(
     sale: &SaleRecord,
     request: [u8; 16],
-    bucket: u32,
+    place: (u32, u32),
     wanted: u32,
     now_ms: u64,
 ) -> TransferRecord {
     TransferRecord {
         sale: sale.sale.clone(),
-        transfer: transfer_id(&sale.sale, request, bucket),
+        transfer: transfer_id(&sale.sale, request, place),
         wanted,
         create_ms: now_ms,
         ..TransferRecord::default()
     }
 }
 
-/// The first half of SHA-256(`stock`, 0, sale, 0, request, bucket).
-fn transfer_id(sale: &str, request: [u8; 16], bucket: u32) -> Vec<u8> {
-    let text = [b"stock\0", sale.as_bytes(), &[0], &request, &bucket.to_be_bytes()].concat();
+/// The first half of SHA-256(`stock`, 0, sale, 0, request, bucket, place): one of several of the same bucket.
+fn transfer_id(sale: &str, request: [u8; 16], (bucket, place): (u32, u32)) -> Vec<u8> {
+    let place = [bucket.to_be_bytes(), place.to_be_bytes()].concat();
+    let text = [b"stock\0", sale.as_bytes(), &[0], &request, &place].concat();
     digest::digest(&digest::SHA256, &text).as_ref()[..16].to_vec()
 }
 
@@ -197,6 +205,20 @@ mod tests {
             }
             assert_eq!(asked, expected, "{units} of {free:?}");
         }
+    }
+
+    #[test]
+    fn many_are_asked_for_in_parts() {
+        let million =
+            surrender(&sale(3_000_000, 2), 1_000_000, &reports(&[900_000; 2]), REQUEST, 1);
+        let transfers = million.unwrap().transfers;
+        let total: u32 = transfers.iter().map(|transfer| transfer.wanted).sum();
+        assert_eq!((total, transfers.len()), (1_000_000, 16));
+        assert!(transfers.iter().all(|transfer| transfer.wanted <= ASKED_UNITS_MAX));
+        let mut ids: Vec<_> = transfers.iter().map(|transfer| &transfer.transfer).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 16);
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! What tests stand on: an etcd, control planes served in this process, callers with tokens, and played cells.
 
+mod units;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,13 +15,8 @@ use proto::keys;
 use proto::token::{self, Claims, Role};
 use proto::wire::Money;
 use proto::wire::admin::sale_service_client::SaleServiceClient;
-use proto::wire::admin::{
-    AddStockRequest, CreateSaleRequest, GetSaleRequest, Sale, ScheduleSaleRequest,
-    SurrenderStockRequest,
-};
-use proto::wire::cell::{
-    BucketReport, ProcessRecord, SaleRecord, TransferRecord, UnitRange, transfer_record,
-};
+use proto::wire::admin::{CreateSaleRequest, GetSaleRequest, Sale, ScheduleSaleRequest};
+use proto::wire::cell::{BucketReport, ProcessRecord, SaleRecord};
 use proto::wire::fleet::cell_service_client::CellServiceClient;
 use proto::wire::fleet::org_service_client::OrgServiceClient;
 use proto::wire::fleet::placement_service_client::PlacementServiceClient;
@@ -35,6 +32,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
+
+pub(crate) use units::*;
 
 /// The time at which tests begin.
 pub(crate) const NOW_S: i64 = 1_800_000_000;
@@ -243,45 +242,6 @@ impl World {
         self.etcd.put(key, report.encode_to_vec(), None).await.unwrap();
     }
 
-    /// The sale's transfers as they lie in etcd, by giver and receiver.
-    pub(crate) async fn transfers(&mut self, name: &str) -> Vec<TransferRecord> {
-        let prefix = format!("{}{}/", keys::TRANSFERS, id(name));
-        let options = etcd_client::GetOptions::new().with_prefix();
-        let found = self.etcd.get(prefix, Some(options)).await.unwrap();
-        let decode = |kv: &etcd_client::KeyValue| TransferRecord::decode(kv.value()).unwrap();
-        let mut transfers: Vec<_> = found.kvs().iter().map(decode).collect();
-        transfers.sort_by_key(|transfer| (transfer.from, transfer.to));
-        transfers
-    }
-
-    /// Waits until the sale has so many transfers.
-    pub(crate) async fn transfers_are(&mut self, name: &str, count: usize) -> Vec<TransferRecord> {
-        let deadline = Instant::now() + SOON;
-        loop {
-            let transfers = self.transfers(name).await;
-            if transfers.len() == count {
-                return transfers;
-            }
-            assert!(Instant::now() < deadline, "still {transfers:?}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Moves a transfer on as a cell would.
-    pub(crate) async fn carry(&mut self, mut transfer: TransferRecord, to: Carried) {
-        match to {
-            Carried::Given(units) => {
-                let range =
-                    |(first, units): &(u32, u32)| UnitRange { first: *first, units: *units };
-                transfer.units = units.iter().map(range).collect();
-                transfer.set_state(transfer_record::State::Given);
-            }
-            Carried::Accepted => transfer.set_state(transfer_record::State::Accepted),
-        }
-        let key = keys::transfer(&transfer.sale, &transfer.transfer);
-        self.etcd.put(key, transfer.encode_to_vec(), None).await.unwrap();
-    }
-
     /// Lets all keepers of a sale say that they have their units.
     pub(crate) async fn warm_up(&mut self, name: &str) {
         for bucket in 0..u32::try_from(self.record(name).await.buckets.len()).unwrap() {
@@ -292,13 +252,6 @@ impl World {
     pub(crate) fn pass_s(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
-}
-
-/// What a cell makes of a transfer.
-pub(crate) enum Carried {
-    /// Ranges: the first unit and how many.
-    Given(Vec<(u32, u32)>),
-    Accepted,
 }
 
 /// The sale's id within its name.
@@ -365,14 +318,6 @@ pub(crate) async fn schedule(
     let sale = sales.create_sale(creation).await.unwrap().into_inner();
     let request = ScheduleSaleRequest { name: sale.name };
     sales.schedule_sale(request).await.unwrap().into_inner()
-}
-
-pub(crate) fn adding(name: &str, units: u32, request_id: &str) -> AddStockRequest {
-    AddStockRequest { name: name.to_owned(), units, request_id: request_id.to_owned() }
-}
-
-pub(crate) fn surrendering(name: &str, units: u32, request_id: &str) -> SurrenderStockRequest {
-    SurrenderStockRequest { name: name.to_owned(), units, request_id: request_id.to_owned() }
 }
 
 pub(crate) async fn get(sales: &mut SaleServiceClient<Line>, name: &str) -> Sale {

@@ -52,7 +52,7 @@ fn complaint(order: &OrderRow, intents: &[&Intent], amount: i64) -> Option<Strin
     let captures = captures(intents);
     let named = |intent: &&&Intent| order.intent.as_deref() == Some(intent.id.as_str());
     if order.state == OrderState::Refunded
-        && !intents.iter().find(named).is_some_and(|one| one.captured > 0)
+        && intents.iter().find(named).is_none_or(|one| one.captured == 0)
     {
         return Some(format!("it is refunded, and its payment {:?} took nothing", order.intent));
     }

@@ -1,3 +1,5 @@
+//! Ledgers that are possible, and what is wrong with those that are not.
+
 use super::super::evidence::LedgerRow;
 use super::*;
 

@@ -127,8 +127,8 @@ pub const TABLE: &[Row] = &[
     row(
         "a refunded order that is paid again by its row",
         Damage::Sql(1, "update \"order\" set state = 3 where ticket = 0"),
-        &["INV-2", "INV-5", "INV-6"],
-        [0, 0, 0, 1],
+        &["INV-1", "INV-2", "INV-5", "INV-6"],
+        [2, 0, 0, 1],
     ),
 ];
 
