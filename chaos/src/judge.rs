@@ -8,9 +8,11 @@
 mod case;
 mod check;
 mod evidence;
+mod indices;
 mod merkle;
 mod postgres;
 mod provider;
+mod ranges;
 mod redis;
 mod replay;
 mod verdict;

@@ -197,6 +197,7 @@ impl<'a> Scene<'a> {
             sale: sale.clone(),
             flash: terms.class == Class::Flash,
             stock: terms.stock,
+            surrendered: 0,
             cap: terms.cap,
             price_minor: PRICE_MINOR,
             admission_rate: terms.admission_rate,

@@ -33,6 +33,8 @@ mod sales;
 mod shop;
 #[path = "refusals/stage.rs"]
 mod stage;
+#[path = "refusals/stock.rs"]
+mod stock;
 #[path = "refusals/tickets.rs"]
 mod tickets;
 #[path = "refusals/tokens.rs"]
@@ -73,6 +75,7 @@ fn together() -> Vec<Row> {
         sales::rows(),
         sales::step_rows(),
         sales::org_rows(),
+        stock::rows(),
         edges::rows(),
         edges::deadline_rows(),
         edges::rate_rows(),

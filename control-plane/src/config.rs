@@ -44,6 +44,16 @@ pub struct Args {
     /// Milliseconds before a sale's start at which its cells get ready
     #[arg(long, env = "FLOODGATE_WARM_LEAD_MS", value_name = "MS", default_value_t = 600_000)]
     pub warm_lead_ms: u64,
+
+    /// Units above which a sale gets another bucket, at most 8 in a cell
+    #[arg(
+        long,
+        env = "FLOODGATE_BUCKET_UNITS_MAX",
+        value_name = "UNITS",
+        default_value_t = 250_000,
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub bucket_units_max: u32,
 }
 
 /// A configuration that can be used.
@@ -57,6 +67,8 @@ pub struct Config {
     pub cells_per_org: usize,
     /// Milliseconds before a sale's start at which its cells get ready.
     pub warm_lead_ms: u64,
+    /// Units above which a sale gets another bucket, at least 1.
+    pub bucket_units_max: u32,
 }
 
 /// Why a configuration cannot be used.
@@ -89,6 +101,7 @@ impl Args {
             platform_key: read_key(&self.platform_key)?,
             cells_per_org: self.cells_per_org.into(),
             warm_lead_ms: self.warm_lead_ms,
+            bucket_units_max: self.bucket_units_max,
         })
     }
 }
@@ -124,6 +137,7 @@ mod tests {
             platform_key: [7; 32],
             cells_per_org: 3,
             warm_lead_ms: 600_000,
+            bucket_units_max: 250_000,
         };
         assert_eq!(args(&words).unwrap().config().unwrap(), expected);
         for bad in ["", "AAAA", "not base64!", &URL_SAFE_NO_PAD.encode([7; 33])] {
@@ -141,6 +155,7 @@ mod tests {
         assert!(args(&["--etcd", "http://a:1"]).is_none());
         let good = ["--etcd", "http://a:1", "--platform-key", "x"];
         assert!(args(&[&good[..], &["--cells-per-org", "0"]].concat()).is_none());
+        assert!(args(&[&good[..], &["--bucket-units-max", "0"]].concat()).is_none());
         assert!(args(&good).is_some());
     }
 }

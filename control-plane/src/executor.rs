@@ -1,4 +1,5 @@
-//! Moves things along by itself: cells that are seen are written down, sales are warmed, made warm, and settled.
+//! Moves things along by itself: cells that are seen are written down, sales are warmed, made warm, and settled; while they
+//! sell, units are sent to where buyers are.
 //!
 //! Every instance runs one; only the leader's does anything. Leadership is a hint kept by a lease: what counts is that
 //! every write compares the leader's key and the revision of what it was decided on, so a deposed leader can do nothing,
@@ -6,6 +7,7 @@
 //! ([`runtime::decisions`]), after each change in etcd and once a second. Nothing here is needed by a sale that is warm.
 
 mod leader;
+mod moves;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use crate::lifecycle::{self, Step};
 use crate::metrics::Metrics;
 use crate::plan;
-use crate::store::{Fence, Store, StoreError, cells_of, unfinished_prefix};
+use crate::store::{Fence, Kept, Store, StoreError, cells_of, unfinished_prefix};
 use leader::Leadership;
+use moves::Memory;
 
 /// Time between two looks at whether somebody leads, and between two passes of a leader when nothing changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -49,14 +52,20 @@ pub(crate) struct Executor {
     pub(crate) metrics: Metrics,
     /// Milliseconds before a sale's start at which its cells get ready.
     pub(crate) warm_lead_ms: u64,
+    /// Units above which a sale gets another bucket.
+    pub(crate) bucket_units_max: u32,
 }
 
-/// What the executor must see of etcd: small things whole again and again, the many page by page.
+/// What the executor must see of etcd: small things whole again and again, the many page by page. Reports of sales that
+/// have units to move are heeded besides: see [`Memory::end_pass`].
 pub(crate) fn followed(endpoints: Vec<String>) -> DecisionsOptions {
-    let hot = [keys::CELLS.to_owned(), keys::PROCESSES.to_owned(), unfinished_prefix()];
+    let hot = [keys::CELLS, keys::PROCESSES, keys::TRANSFERS].map(str::to_owned);
+    let hot = hot.into_iter().chain([unfinished_prefix()]);
     let cold = [keys::ORGS, keys::SALES, keys::REPORTS];
-    let hot = hot.into_iter().map(Prefix::hot);
-    DecisionsOptions::new(endpoints, hot.chain(cold.into_iter().map(Prefix::cold)).collect())
+    DecisionsOptions::new(
+        endpoints,
+        hot.map(Prefix::hot).chain(cold.into_iter().map(Prefix::cold)).collect(),
+    )
 }
 
 impl Executor {
@@ -92,10 +101,11 @@ impl Executor {
 
     async fn work(&self, fence: Fence) {
         let mut changed = self.decisions.changed();
+        let mut memory = Memory::new(fence);
         loop {
             changed.mark_unchanged();
             let snapshot = self.decisions.snapshot();
-            if let Err(error) = self.pass(fence, &snapshot).await {
+            if let Err(error) = self.pass(fence, &mut memory, &snapshot).await {
                 tracing::warn!(%error, "a pass over all sales broke off");
                 sleep(LOOK_EVERY).await;
             }
@@ -107,7 +117,12 @@ impl Executor {
     }
 
     /// Does all that is due, as far as the snapshot shows.
-    async fn pass(&self, fence: Fence, snapshot: &Snapshot) -> Result<(), StoreError> {
+    async fn pass(
+        &self,
+        fence: Fence,
+        memory: &mut Memory,
+        snapshot: &Snapshot,
+    ) -> Result<(), StoreError> {
         for cell in unknown_cells(snapshot) {
             let Some(record) = new_cell(&cell, self.clock.now_ms()) else { continue };
             if done(self.store.create_cell(&record, fence).await)? {
@@ -119,29 +134,55 @@ impl Executor {
         let prefix = unfinished_prefix();
         for (key, _) in snapshot.prefix(&prefix) {
             let Some((_, id)) = key.rsplit_once('/') else { continue };
-            let Some((sale, revision)) = read_sale(snapshot, id) else { continue };
-            late += i64::from(is_late(&sale, self.clock.now_ms()));
-            self.advance(fence, snapshot, sale, revision).await?;
+            let Some(sale) = read_sale(snapshot, id) else { continue };
+            late += i64::from(is_late(&sale.value, self.clock.now_ms()));
+            self.look_at(fence, memory, snapshot, sale).await?;
         }
+        self.decisions.heed(memory.end_pass());
         self.metrics.late.set(late);
         Ok(())
+    }
+
+    /// Does what is due for one sale.
+    async fn look_at(
+        &self,
+        fence: Fence,
+        memory: &mut Memory,
+        snapshot: &Snapshot,
+        sale: Kept<SaleRecord>,
+    ) -> Result<(), StoreError> {
+        let shown = memory.is_shown(snapshot, &sale.value.sale);
+        if !shown {
+            memory.goes_on(&sale.value.sale);
+        }
+        let transfers = moves::of_sale(snapshot, &sale.value.sale);
+        if shown && self.finish(fence, memory, &sale, &transfers).await? {
+            return Ok(());
+        }
+        let reports = reports(snapshot, &sale.value);
+        let now_ms = self.clock.now_ms();
+        let lead_ms = self.warm_lead_ms;
+        let on_their_way = !shown || !transfers.is_empty();
+        match lifecycle::due(&sale.value, &reports, on_their_way, now_ms, lead_ms) {
+            Some(step) => self.advance(fence, snapshot, sale, &reports, step).await,
+            None if !shown => Ok(()),
+            None => self.ask(fence, memory, snapshot, &sale, &reports, &transfers).await,
+        }
     }
 
     async fn advance(
         &self,
         fence: Fence,
         snapshot: &Snapshot,
-        mut sale: SaleRecord,
-        revision: i64,
+        sale: Kept<SaleRecord>,
+        reports: &[BucketReport],
+        step: Step,
     ) -> Result<(), StoreError> {
-        let reports = reports(snapshot, &sale);
-        let now_ms = self.clock.now_ms();
-        let Some(step) = lifecycle::due(&sale, &reports, now_ms, self.warm_lead_ms) else {
-            return Ok(());
-        };
+        let Kept { value: mut sale, revision } = sale;
         let label = match step {
             Step::Plan => {
-                sale.buckets = plan::buckets(&sale, &org_cells(snapshot, &sale.org));
+                let cells = org_cells(snapshot, &sale.org);
+                sale.buckets = plan::buckets(&sale, &cells, self.bucket_units_max);
                 if sale.buckets.is_empty() {
                     tracing::error!(
                         org = sale.org,
@@ -161,10 +202,11 @@ impl Executor {
                 sale.sold = sold;
                 sale.set_state(State::Settled);
                 self.metrics.check_sold(&sale);
+                self.metrics.check_granted(&sale, reports);
                 "settle"
             }
         };
-        sale.update_ms = now_ms;
+        crate::sale::touch(&mut sale, self.clock.now_ms());
         if done(self.store.replace_sale(&sale, revision, Some(fence)).await)? {
             tracing::info!(org = sale.org, sale = sale.sale, step = label, "a sale moves on");
             self.metrics.step(label);
@@ -207,9 +249,9 @@ fn new_cell(cell: &CellId, now_ms: u64) -> Option<CellRecord> {
     Some(CellRecord { cell: cell.to_string(), ticket_keys, create_ms: now_ms })
 }
 
-fn read_sale(snapshot: &Snapshot, id: &str) -> Option<(SaleRecord, i64)> {
-    let (sale, revision) = read::<SaleRecord>(snapshot, &format!("{}{id}", keys::SALES))?;
-    Some((sale, revision))
+fn read_sale(snapshot: &Snapshot, id: &str) -> Option<Kept<SaleRecord>> {
+    let (value, revision) = read::<SaleRecord>(snapshot, &format!("{}{id}", keys::SALES))?;
+    Some(Kept { value, revision })
 }
 
 fn org_cells(snapshot: &Snapshot, org: &str) -> Vec<CellId> {

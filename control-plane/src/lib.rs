@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!  merchants, SREs ──gRPC──▶ api ── auth ── store ──▶ etcd ──▶ routers, cells (they watch)
-//!                             │      pure: sale, lifecycle, placement, plan
-//!                          executor (on the leader): cells seen, buckets planned, sales warm, settled
+//!                             │      pure: sale, lifecycle, placement, plan, moves
+//!                          executor (on the leader): cells seen, buckets planned, sales warm, units moved, settled
 //! ```
 //!
 //! - [`sale`]: what merchants may ask for, and the record it becomes. [`lifecycle`]: which state a sale shows and what
-//!   may be done in it. [`placement`]: an org's cells. [`plan`]: a sale's buckets. All pure.
+//!   may be done in it. [`placement`]: an org's cells. [`plan`]: a sale's buckets. [`moves`]: units
+//!   that buckets should hand to one another. All pure.
 //! - [`store`]: what lies in etcd; every write is a compare-and-swap. `executor`: moves sales along, on one instance at
 //!   a time. `api`, `auth`, `page`: the gRPC edge. [`config`]: how it is started, [`mod@serve`]: how it is put together.
 //!
@@ -20,6 +21,7 @@ pub mod config;
 mod executor;
 pub mod lifecycle;
 mod metrics;
+pub mod moves;
 mod page;
 pub mod placement;
 pub mod plan;

@@ -9,6 +9,9 @@ use proto::wire::admin::sale::{Class, State as Shown};
 use proto::wire::cell::sale_record::State as Decided;
 use proto::wire::cell::{BucketReport, SaleRecord};
 
+/// How long after the newest report one may come that changes the sum.
+const BOOKS_WAIT_MS: u64 = 10_000;
+
 /// The state of a sale as merchants see it.
 pub fn shown(sale: &SaleRecord, now_ms: u64) -> Shown {
     let over = now_ms >= sale.end_ms;
@@ -39,6 +42,8 @@ pub enum Act {
     Resume,
     /// Call it off.
     Cancel,
+    /// Add units or take some back.
+    ChangeStock,
 }
 
 /// What comes of asking.
@@ -60,7 +65,7 @@ pub fn allow(act: Act, sale: &SaleRecord, now_ms: u64) -> Result<Verdict, Fault>
     match (act, shown(sale, now_ms)) {
         (Act::Update | Act::Schedule | Act::Cancel, Shown::Draft) => Ok(Do),
         (act, Shown::Scheduled | Shown::Warming | Shown::Open | Shown::Paused) => match act {
-            Act::Update | Act::Cancel => Ok(Do),
+            Act::Update | Act::Cancel | Act::ChangeStock => Ok(Do),
             Act::Schedule => Ok(Already),
             Act::Pause => promised(sale.paused),
             Act::Resume => promised(!sale.paused),
@@ -85,17 +90,24 @@ pub enum Step {
     },
 }
 
-/// The step that is due for a sale, given what its keepers report.
+/// The step that is due for a sale, given what its keepers report and whether units of it are on their way.
 ///
-/// A sale that was called off settles as soon as its keepers say so; any other after its end.
+/// A sale that was called off settles as soon as its keepers say so; any other after its end. None does while units are
+/// on their way, nor, for a while after the last report, when the reports do not add up: another one may be coming.
 pub fn due(
     sale: &SaleRecord,
     reports: &[BucketReport],
+    on_their_way: bool,
     now_ms: u64,
     warm_lead_ms: u64,
 ) -> Option<Step> {
     let over = now_ms >= sale.end_ms;
-    let settled = || settled(sale, reports).map(|sold| Step::Settle { sold });
+    let newest_ms = reports.iter().map(|report| report.at_ms).max().unwrap_or(0);
+    let all_told = adds_up(sale, reports) || now_ms >= newest_ms.saturating_add(BOOKS_WAIT_MS);
+    let settled = || {
+        let sold = settled(sale, reports).filter(|_| !on_their_way && all_told)?;
+        Some(Step::Settle { sold })
+    };
     match sale.state() {
         Decided::Scheduled if over => settled(),
         Decided::Scheduled => {
@@ -120,6 +132,19 @@ pub fn is_final(sale: &SaleRecord) -> bool {
         Decided::Cancelled => sale.buckets.is_empty(),
         _ => false,
     }
+}
+
+/// Units that a sale's buckets say were granted to them.
+pub fn granted(sale: &SaleRecord, reports: &[BucketReport]) -> u64 {
+    let reports = reports.iter().filter(|report| in_list(sale, report));
+    reports.map(|report| u64::from(report.granted)).sum()
+}
+
+/// INV-2 over a sale of which no unit is on its way: what its buckets have is its stock without what was taken back.
+/// A sale that was never planned has no buckets, and nothing to add up.
+pub fn adds_up(sale: &SaleRecord, reports: &[BucketReport]) -> bool {
+    let stock = u64::from(sale.stock.saturating_sub(sale.surrendered));
+    sale.buckets.is_empty() || granted(sale, reports) == stock
 }
 
 /// Units paid, once every bucket has come to rest.
@@ -198,19 +223,20 @@ mod tests {
 
     #[test]
     fn what_may_be_asked_when() {
-        let acts = [Act::Update, Act::Schedule, Act::Pause, Act::Resume, Act::Cancel];
+        let acts =
+            [Act::Update, Act::Schedule, Act::Pause, Act::Resume, Act::Cancel, Act::ChangeStock];
         // One letter an act, in that order: d is done, a is so already, - is refused.
         let rows = [
-            (sale(Decided::Draft), BEFORE, "dd--d"),
-            (sale(Decided::Scheduled), BEFORE, "dadad"),
-            (paused(Decided::Scheduled), BEFORE, "daadd"),
-            (sale(Decided::Warming), BEFORE, "dadad"),
-            (sale(Decided::Warm), BEFORE, "dadad"),
-            (sale(Decided::Warm), DURING, "dadad"),
-            (paused(Decided::Warm), DURING, "daadd"),
-            (sale(Decided::Warm), AFTER, "----d"),
-            (sale(Decided::Settled), AFTER, "-----"),
-            (sale(Decided::Cancelled), DURING, "----a"),
+            (sale(Decided::Draft), BEFORE, "dd--d-"),
+            (sale(Decided::Scheduled), BEFORE, "dadadd"),
+            (paused(Decided::Scheduled), BEFORE, "daaddd"),
+            (sale(Decided::Warming), BEFORE, "dadadd"),
+            (sale(Decided::Warm), BEFORE, "dadadd"),
+            (sale(Decided::Warm), DURING, "dadadd"),
+            (paused(Decided::Warm), DURING, "daaddd"),
+            (sale(Decided::Warm), AFTER, "----d-"),
+            (sale(Decided::Settled), AFTER, "------"),
+            (sale(Decided::Cancelled), DURING, "----a-"),
         ];
         for (sale, now_ms, expected) in rows {
             let verdicts: String = acts
@@ -263,8 +289,35 @@ mod tests {
             (&sale(Decided::Settled), &done, AFTER, None),
         ];
         for (sale, reports, now_ms, expected) in rows {
-            let step = due(sale, reports, now_ms, LEAD_MS);
+            let step = due(sale, reports, false, now_ms, LEAD_MS);
             assert_eq!(step, expected, "{:?} at {now_ms} with {reports:?}", sale.state());
+        }
+    }
+
+    #[test]
+    fn nothing_settles_before_its_books_are_complete() {
+        let reported = |granted, at_ms| BucketReport { granted, at_ms, ..report(0, true, true, 3) };
+        let one = |surrendered| SaleRecord {
+            stock: 10,
+            surrendered,
+            buckets: vec![BucketPlan::default()],
+            ..sale(Decided::Warm)
+        };
+        let settle = Some(Step::Settle { sold: 3 });
+        let rows = [
+            (one(0), reported(10, AFTER), false, AFTER, settle),
+            (one(4), reported(6, AFTER), false, AFTER, settle),
+            (one(0), reported(10, AFTER), true, AFTER, None),
+            (one(0), reported(9, AFTER), false, AFTER, None),
+            (one(4), reported(10, AFTER), false, AFTER, None),
+            (one(0), reported(9, AFTER), false, AFTER + BOOKS_WAIT_MS - 1, None),
+            // What does not add up then never will; it is told, see the metrics.
+            (one(0), reported(9, AFTER), false, AFTER + BOOKS_WAIT_MS, settle),
+            (one(0), reported(9, AFTER), true, AFTER + BOOKS_WAIT_MS, None),
+        ];
+        for (sale, report, on_their_way, now_ms, expected) in rows {
+            let step = due(&sale, std::slice::from_ref(&report), on_their_way, now_ms, LEAD_MS);
+            assert_eq!(step, expected, "{report:?} at {now_ms}, {on_their_way}");
         }
     }
 

@@ -5,10 +5,14 @@
 
 mod change;
 mod money;
+mod stock;
 mod terms;
 mod time;
 
 pub use change::apply;
+pub use stock::{
+    StockChanged, add as add_stock, surrender as surrender_stock, units as stock_units,
+};
 pub use terms::Terms;
 pub(crate) use terms::display_name;
 pub(crate) use time::timestamp;
@@ -87,6 +91,11 @@ pub fn draft(terms: &Terms, origin: Origin) -> SaleRecord {
     record
 }
 
+/// Notes the time of a change. It rises with each: cells take over what is newer than what they know.
+pub fn touch(sale: &mut SaleRecord, now_ms: u64) {
+    sale.update_ms = now_ms.max(sale.update_ms.saturating_add(1));
+}
+
 /// What a merchant sends back to be told of a change in between: it changes with every write of the sale, and tells
 /// nothing about writes of others.
 pub fn etag(sale: &SaleRecord, mod_revision: i64) -> String {
@@ -109,6 +118,7 @@ pub fn view(sale: &SaleRecord, mod_revision: i64, now_ms: u64) -> admin::Sale {
         create_time: Some(timestamp(sale.create_ms)),
         update_time: Some(timestamp(sale.update_ms)),
         sold: sale.sold,
+        surrendered: sale.surrendered,
         warm: matches!(sale.state(), State::Warm | State::Settled),
         ..terms.message()
     }

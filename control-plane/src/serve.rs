@@ -48,6 +48,7 @@ pub async fn serve(
         clock: clock.clone(),
         metrics: Metrics::new(&metrics),
         warm_lead_ms: config.warm_lead_ms,
+        bucket_units_max: config.bucket_units_max,
     };
     drain.spawn("executor", executor.run(drain.clone()));
     let desk = Desk {

@@ -6,6 +6,8 @@
 //! - `cells/{cell}`: a cell that has been seen, with the keys of its tickets. Written once by the executor.
 //! - `sales/{sale}`: a sale. Written by merchants' calls and moved along by the executor.
 //!
+//! - `transfers/{sale}/{transfer}`: units on their way. Begun and removed here, moved on by the cells at both ends.
+//!
 //! Processes and keepers write `processes/…` (under a lease) and `reports/…`; here they are only read. What nobody else
 //! reads lies under `control/`:
 //!
@@ -13,6 +15,7 @@
 //! - `control/placed`: rewritten with every new org, so that two orgs placed at the same moment see one another.
 //! - `control/sales/{org}/{sale}`: an org's sales; the keys of `sales/` do not name it.
 //! - `control/unfinished/{org}/{sale}`: those for which something may still be due.
+//! - `control/stock/{sale}/{request}`: what was asked for by each request that changed the sale's stock.
 //!
 //! Every write is one transaction that compares what was read (`mod_revision`), so a write never covers another one that
 //! its writer has not seen. Every request is answered within [`runtime::etcd::CALL_TIMEOUT`] or fails.
@@ -20,6 +23,7 @@
 mod fleet;
 mod range;
 mod sales;
+mod transfers;
 
 use etcd_client::{Client, Compare, CompareOp, Txn, TxnOp};
 use prost::Message;
@@ -32,6 +36,7 @@ pub use fleet::Placements;
 pub(crate) use fleet::cells_of;
 pub use range::Page;
 pub(crate) use sales::unfinished_prefix;
+pub use transfers::StockChange;
 
 /// The leader's key.
 pub(crate) fn leader_key() -> String {

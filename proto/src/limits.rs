@@ -112,6 +112,14 @@ pub const AUDIT_RESTING_MAX: usize = 64;
 
 /// Units of one sale.
 pub const SALE_UNITS_MAX: u32 = 10_000_000;
+/// Buckets of one sale in one cell: each is a keeper, a line and a chain of its own.
+pub const CELL_BUCKETS_MAX: u32 = 8;
+/// Times that the stock of one sale may be changed once it is promised: each is remembered as long as the sale.
+pub const SALE_STOCK_CHANGES_MAX: usize = 1_000;
+/// Transfers that one decision writes: etcd takes 128 writes in one transaction.
+pub const TRANSFERS_AT_ONCE_MAX: usize = 100;
+/// Sales whose buckets' reports are read again every few seconds, whatever the watch has told.
+pub const SALES_HEEDED_MAX: usize = 48;
 /// Units of one buyer in one sale, and of one order.
 pub const CAP_MAX: u32 = 100;
 /// Sales of one org that are not settled.

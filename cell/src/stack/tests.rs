@@ -2,14 +2,15 @@
 
 use super::*;
 use clap::Parser;
-use local::{Stack, StackOptions};
+use local::{KeyFiles, Stack, StackOptions};
 use std::sync::mpsc;
 use std::time::Duration;
 
 /// Far longer than it takes, and what a failure costs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn config(redis: &str, postgres: &str) -> Config {
+fn config(redis: &str, postgres: &str, ledger_key: &Path) -> Config {
+    let ledger_key = ledger_key.display().to_string();
     let args = [
         ("--cell", "cell-1"),
         ("--process", "p1"),
@@ -17,6 +18,7 @@ fn config(redis: &str, postgres: &str) -> Config {
         ("--redis", redis),
         ("--postgres", postgres),
         ("--provider", "http://127.0.0.1:1"),
+        ("--ledger-key", &ledger_key),
     ];
     let args = args.into_iter().flat_map(|(flag, value)| [flag, value]);
     Config::try_parse_from(std::iter::once("cell").chain(args)).unwrap()
@@ -31,7 +33,8 @@ fn a_blocked_flash_worker_does_not_stop_everyday_work() {
         let stack = Stack::new(StackOptions::default()).await.unwrap();
         let (redis, postgres) =
             tokio::try_join!(stack.start_redis("cell-1"), stack.start_postgres("cell-1")).unwrap();
-        let config = config(&redis.url, &postgres.url);
+        let key = KeyFiles::ledger(stack.folder(), "cell-1").unwrap();
+        let config = config(&redis.url, &postgres.url, &key.private);
         (stack, config)
     });
     // The link's only thread, which FLASH sales work on.

@@ -146,7 +146,8 @@ async fn a_rank_is_believed_only_of_this_run_and_of_the_last_to_serve() {
     stores.stack.kill("cell-1/redis").await.unwrap();
     stores.stack.restart("cell-1/redis").await.unwrap();
     let url = stores.stack.endpoint("cell-1/redis").unwrap().url;
-    let client = redis::Client::open(url.as_str()).unwrap();
+    let admin = stores.stack.redis_admin_url("cell-1").unwrap();
+    let client = redis::Client::open(admin).unwrap();
     let mut redis = client.get_multiplexed_async_connection().await.unwrap();
     let restore = redis::cmd("RESTORE").arg(&at.keys.rec).arg(0).arg(copy).to_owned();
     let _: () = restore.query_async(&mut redis).await.unwrap();

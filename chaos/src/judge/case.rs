@@ -9,7 +9,7 @@ use super::Violation;
 use super::evidence::{Agreed, Bucket, Evidence, OrderRow};
 use super::replay::Replay;
 use crate::id::{BuyerKey, OrderId};
-use crate::told::{Said, Told};
+use crate::told::{OrderState, Said, Told};
 
 /// Everything that is judged.
 #[derive(Debug)]
@@ -83,6 +83,11 @@ impl<'a> SaleCase<'a> {
         self.buckets
             .iter()
             .flat_map(|bucket| bucket.row.orders.iter().map(move |row| (bucket, row)))
+    }
+
+    /// Whether the money for an order went back, so that its units may be somebody else's by now.
+    pub(super) fn is_refunded(&self, id: OrderId) -> bool {
+        self.order(id).is_some_and(|(_, row)| row.state == OrderState::Refunded)
     }
 
     /// The bucket in which an order stands, with its row.

@@ -9,6 +9,7 @@ mod money;
 mod rest;
 mod ticket;
 mod told;
+mod transfer;
 mod unit;
 
 use super::Violation;
@@ -25,6 +26,7 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Violation> {
     for sale in &case.sales {
         unit::check(sale, &mut findings);
         count::check(sale, &mut findings);
+        transfer::check(sale, &mut findings);
         rest::check(sale, &mut findings);
         cap::check(sale, &mut findings);
         told::check(sale, &mut findings);

@@ -27,14 +27,24 @@ pub struct Agreed {
     pub sale: String,
     /// Whether a gate stands before it.
     pub flash: bool,
-    /// Units.
+    /// Units, those included that were added and those that the merchant took back.
     pub stock: u32,
+    /// Units that the merchant took back in the end, by the sale's record.
+    #[serde(default)]
+    pub surrendered: u32,
     /// Units a buyer.
     pub cap: u32,
     /// Of one unit, in the currency's minor unit.
     pub price_minor: i64,
     /// Tickets admitted a second over all buckets.
     pub admission_rate: u32,
+}
+
+impl Agreed {
+    /// Units that can be sold.
+    pub fn units(&self) -> u32 {
+        self.stock.saturating_sub(self.surrendered)
+    }
 }
 
 /// A payment at the provider.
@@ -192,28 +202,11 @@ pub struct BuyerMemory {
 }
 
 impl Bucket {
-    /// The unit with this local index: shares are counted through by their first unit.
-    pub fn unit_at(&self, index: u32) -> Option<u32> {
-        let mut left = index;
-        for share in &self.shares {
-            if left < share.units {
-                return share.first_unit.checked_add(left);
-            }
-            left -= share.units;
-        }
-        None
-    }
-
-    /// The local index of a unit; none when the bucket may not sell it.
-    pub fn index_of(&self, unit: u32) -> Option<u32> {
-        let mut before = 0_u32;
-        for share in &self.shares {
-            match unit.checked_sub(share.first_unit) {
-                Some(place) if place < share.units => return before.checked_add(place),
-                _ => before = before.checked_add(share.units)?,
-            }
-        }
-        None
+    /// Whether the bucket may sell a unit.
+    pub fn has(&self, unit: u32) -> bool {
+        let reaches =
+            |share: &Share| unit.checked_sub(share.first_unit).is_some_and(|n| n < share.units);
+        self.shares.iter().any(reaches)
     }
 
     /// How many units its shares hold.
@@ -239,17 +232,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn local_indices_count_through_the_shares() {
+    fn a_bucket_has_the_units_of_its_shares() {
         let shares = vec![Share { first_unit: 10, units: 3 }, Share { first_unit: 40, units: 2 }];
         let bucket = Bucket { shares, ..Bucket::default() };
-        let units: Vec<_> = (0..6).map(|index| bucket.unit_at(index)).collect();
-        assert_eq!(units, [Some(10), Some(11), Some(12), Some(40), Some(41), None]);
-        for (index, unit) in (0..).zip([10, 11, 12, 40, 41]) {
-            assert_eq!(bucket.index_of(unit), Some(index));
-        }
-        assert_eq!(
-            (bucket.index_of(13), bucket.index_of(9), bucket.share_units()),
-            (None, None, 5)
-        );
+        let units: Vec<u32> = (0..50).filter(|unit| bucket.has(*unit)).collect();
+        assert_eq!((units, bucket.share_units()), (vec![10, 11, 12, 40, 41], 5));
     }
 }

@@ -10,6 +10,8 @@ use proto::wire::events::ledger_entry::Kind;
 use proto::wire::events::{LedgerBatch, LedgerEntry};
 
 use super::evidence::Bucket;
+use super::indices::Indices;
+use super::ranges::Ranges;
 use crate::id::{BuyerKey, OrderId};
 use crate::told::OrderState;
 
@@ -25,6 +27,23 @@ pub(super) struct ReplayedOrder {
     pub(super) held_at_us: i64,
     /// Payment attempts.
     pub(super) attempts: u32,
+    /// The payment by which it was paid.
+    pub(super) paid_by: Option<String>,
+    /// Whether a refund of it was asked for.
+    pub(super) refunding: bool,
+    /// Whether its units are still its own, although the money went back.
+    pub(super) keeps_units: bool,
+}
+
+/// One bucket's part of a transfer.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) transfer: [u8; 16],
+    /// Otherwise the units were given up.
+    pub(super) accepted: bool,
+    /// The bucket at the other end; none where that is the merchant.
+    pub(super) peer: Option<u32>,
+    pub(super) units: Ranges,
 }
 
 /// Something that cannot be true of a ledger.
@@ -49,24 +68,39 @@ pub struct Move {
     pub bucket: u32,
 }
 
+/// Kinds of entries, with the one that is never written.
+const KINDS: usize = 13;
+
 /// What a bucket's ledger says.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Replay {
     pub(super) orders: BTreeMap<OrderId, ReplayedOrder>,
     /// Units that are not free.
     pub(super) holders: HashMap<u32, OrderId>,
-    pub(super) granted: u64,
+    /// Units that the bucket may sell.
+    pub(super) shares: Ranges,
+    /// Its parts of transfers.
+    pub(super) parts: Vec<Part>,
+    /// When the sale got more units in this bucket, or fewer, and how many: those of other buckets do not count.
+    pub(super) stock: Vec<(i64, i64)>,
+    /// What stands where in Redis, if it was loaded by the newest keeper.
+    pub(super) indices: Indices,
     pub(super) moves: Vec<Move>,
     pub(super) flaws: Vec<Flaw>,
     /// How many entries of each kind, by the kind's number.
-    pub(super) kinds: [u64; 10],
+    pub(super) kinds: [u64; KINDS],
 }
 
 impl Replay {
     /// Replays the ledger of a bucket.
     pub(super) fn of(bucket: &Bucket) -> Replay {
         let mut replay = Replay::default();
+        let mut loaded = false;
         for row in &bucket.rows {
+            // Before its first transaction the newest keeper has loaded what there was.
+            if row.epoch >= bucket.epoch && !loaded {
+                (replay.indices, loaded) = (Indices::new(&replay.shares), true);
+            }
             let Ok(batch) = LedgerBatch::decode(row.entries.as_slice()) else {
                 replay.flaw(Invariant::Inv8, format!("row {} cannot be read", row.seq));
                 continue;
@@ -75,18 +109,17 @@ impl Replay {
                 replay.apply(row.at_us, bucket.number, entry);
             }
         }
+        if !loaded {
+            replay.indices = Indices::new(&replay.shares);
+        }
         replay
     }
 
     fn apply(&mut self, at_us: i64, bucket: u32, entry: &LedgerEntry) {
         let kind = entry.kind();
-        self.kinds[kind as usize % 10] += 1;
-        if kind == Kind::Granted {
-            match entry.units.as_slice() {
-                &[first, last] if first <= last => self.granted += u64::from(last - first) + 1,
-                _ => self.flaw(Invariant::Inv2, "a grant names no range of units".to_owned()),
-            }
-            return;
+        self.kinds[kind as usize % KINDS] += 1;
+        if matches!(kind, Kind::Granted | Kind::GivenUp | Kind::Accepted) {
+            return self.move_units(at_us, kind, entry);
         }
         let Ok(id) = OrderId::try_from(entry.order.as_slice()) else {
             let sentence = format!("an entry of kind {kind:?} names no order");
@@ -95,8 +128,8 @@ impl Replay {
         self.note_move(at_us, bucket, id, entry);
         match kind {
             Kind::Held => self.hold(at_us, id, entry),
-            // Money went back for a capture that the order never claimed; the order stays as it was.
-            Kind::Refunded => {}
+            Kind::Refunding => self.refunding(id),
+            Kind::Refunded => self.refund(id, entry),
             _ => self.move_on(id, kind, entry),
         }
     }
@@ -108,6 +141,7 @@ impl Replay {
             Kind::Held => (units(entry.units.len()), 0),
             Kind::Expired | Kind::Cancelled => (-held, 0),
             Kind::Paid => (-held, held),
+            Kind::Refunded if self.pays(id, entry) => (0, -units(entry.units.len())),
             _ => return,
         };
         let is_hold = entry.kind() == Kind::Held;
@@ -122,6 +156,11 @@ impl Replay {
             return self.flaw(Invariant::Inv6, format!("the hold of order {id} names no buyer"));
         };
         for unit in &entry.units {
+            if !self.shares.has(*unit) {
+                let sentence =
+                    format!("order {id} holds unit {unit}, which the bucket does not have");
+                self.flaw(Invariant::Inv2, sentence);
+            }
             if let Some(other) = self.holders.insert(*unit, id) {
                 let sentence =
                     format!("unit {unit} is held by order {id} while order {other} has it");
@@ -138,6 +177,9 @@ impl Replay {
             amount_minor: entry.amount_minor,
             held_at_us: at_us,
             attempts: 0,
+            paid_by: None,
+            refunding: false,
+            keeps_units: false,
         };
         self.orders.insert(id, order);
     }
@@ -161,6 +203,9 @@ impl Replay {
             }
         };
         order.state = next;
+        if kind == Kind::Paid {
+            order.paid_by = Some(entry.intent.clone());
+        }
         if kind == Kind::Paying {
             order.attempts += 1;
             if entry.attempt != order.attempts {
@@ -174,6 +219,88 @@ impl Replay {
         }
         if matches!(next, Expired | Cancelled) {
             self.give_back(id, entry);
+        }
+    }
+
+    /// Whether the entry is about the payment by which the order was paid: the capture of any other is nobody's.
+    fn pays(&self, id: OrderId, entry: &LedgerEntry) -> bool {
+        let paid_by = self.orders.get(&id).and_then(|order| order.paid_by.as_ref());
+        paid_by.is_some_and(|intent| *intent == entry.intent)
+    }
+
+    fn refunding(&mut self, id: OrderId) {
+        match self.orders.get_mut(&id) {
+            Some(order) if order.state == OrderState::Paid => order.refunding = true,
+            _ => {
+                self.flaw(Invariant::Inv6, format!("order {id} is to be refunded and is not paid"))
+            }
+        }
+    }
+
+    /// Money went back. If the order was paid with it, that is its end; otherwise it stays as it was.
+    fn refund(&mut self, id: OrderId, entry: &LedgerEntry) {
+        if !self.pays(id, entry) {
+            return;
+        }
+        let Some(order) = self.orders.get_mut(&id) else { return };
+        if order.state == OrderState::Refunded {
+            return self.flaw(Invariant::Inv5, format!("order {id} is refunded a second time"));
+        }
+        let asked = std::mem::replace(&mut order.refunding, false);
+        order.state = OrderState::Refunded;
+        order.keeps_units = entry.units.is_empty();
+        if !asked {
+            self.flaw(Invariant::Inv6, format!("order {id} is refunded and nobody asked for it"));
+        }
+        if !entry.units.is_empty() {
+            self.give_back(id, entry);
+        }
+    }
+
+    /// The bucket gets units, or gives some up.
+    fn move_units(&mut self, at_us: i64, kind: Kind, entry: &LedgerEntry) {
+        let Some(units) = Ranges::of_pairs(&entry.units) else {
+            let sentence = format!("an entry of kind {kind:?} names no ranges of units");
+            return self.flaw(Invariant::Inv2, sentence);
+        };
+        let count = i64::try_from(units.count()).unwrap_or(i64::MAX);
+        if kind == Kind::GivenUp {
+            self.no_order_has(&units);
+            if !self.shares.take_all(&units) {
+                let sentence = "it gives units up that it does not have".to_owned();
+                self.flaw(Invariant::Inv2, sentence);
+            }
+        } else if !self.shares.add_all(&units) {
+            self.flaw(Invariant::Inv2, "it gets units that it has already".to_owned());
+        }
+        if kind == Kind::Granted {
+            return self.stock.push((at_us, count));
+        }
+        let accepted = kind == Kind::Accepted;
+        if accepted {
+            self.indices.append(&units);
+        }
+        if entry.peer.is_none() {
+            self.stock.push((at_us, if accepted { count } else { -count }));
+        }
+        match <[u8; 16]>::try_from(entry.transfer.as_slice()) {
+            Ok(transfer) => self.parts.push(Part { transfer, accepted, peer: entry.peer, units }),
+            Err(_) => {
+                self.flaw(Invariant::Inv2, format!("an entry of kind {kind:?} names no transfer"))
+            }
+        }
+    }
+
+    fn no_order_has(&mut self, units: &Ranges) {
+        let mut taken: Vec<(u32, OrderId)> = self
+            .holders
+            .iter()
+            .filter(|(unit, _)| units.has(**unit))
+            .map(|(unit, id)| (*unit, *id))
+            .collect();
+        taken.sort_unstable();
+        for (unit, order) in taken {
+            self.flaw(Invariant::Inv2, format!("it gives unit {unit} up, which order {order} has"));
         }
     }
 
@@ -199,77 +326,4 @@ impl Replay {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::evidence::LedgerRow;
-    use super::*;
-
-    fn entry(kind: Kind, order: u8, units: &[u32], attempt: u32) -> LedgerEntry {
-        LedgerEntry {
-            kind: kind.into(),
-            order: vec![order; 16],
-            buyer: if kind == Kind::Held { vec![order + 100; 16] } else { Vec::new() },
-            units: units.to_vec(),
-            attempt,
-            ..Default::default()
-        }
-    }
-
-    fn replay(entries: &[LedgerEntry]) -> Replay {
-        let rows = (1..).zip(entries).map(|(seq, entry)| LedgerRow {
-            seq,
-            epoch: 1,
-            at_us: seq * 10,
-            entries: LedgerBatch { entries: vec![entry.clone()] }.encode_to_vec(),
-            root: vec![],
-            hash: vec![],
-        });
-        Replay::of(&Bucket { rows: rows.collect(), ..Bucket::default() })
-    }
-
-    #[test]
-    fn a_ledger_says_what_became_of_orders_and_units() {
-        let replay = replay(&[
-            entry(Kind::Granted, 0, &[0, 9], 0),
-            entry(Kind::Held, 1, &[1, 0], 0),
-            entry(Kind::Held, 2, &[2], 0),
-            entry(Kind::Paying, 1, &[], 1),
-            entry(Kind::Declined, 1, &[], 1),
-            entry(Kind::Cancelled, 2, &[2], 0),
-            entry(Kind::Paying, 1, &[], 2),
-            entry(Kind::Held, 3, &[2], 0),
-            entry(Kind::Paid, 1, &[], 2),
-            entry(Kind::Refunded, 2, &[], 0),
-            entry(Kind::Expired, 3, &[2], 0),
-        ]);
-        assert!(replay.flaws.is_empty(), "{:?}", replay.flaws);
-        assert_eq!(replay.granted, 10);
-        let states: Vec<_> = replay.orders.values().map(|order| order.state).collect();
-        assert_eq!(states, [OrderState::Paid, OrderState::Cancelled, OrderState::Expired]);
-        let paid = &replay.orders[&OrderId([1; 16])];
-        assert_eq!((paid.units.as_slice(), paid.attempts, paid.held_at_us), (&[0, 1][..], 2, 20));
-        let mut held: Vec<_> = replay.holders.keys().copied().collect();
-        held.sort_unstable();
-        assert_eq!(held, [0, 1]);
-    }
-
-    #[test]
-    fn impossible_entries_are_flaws() {
-        let held = || entry(Kind::Held, 1, &[0], 0);
-        let rows: [(&[LedgerEntry], Invariant, &str); 8] = [
-            (&[held(), entry(Kind::Held, 2, &[0], 0)], Invariant::Inv1, "while order"),
-            (&[held(), held()], Invariant::Inv6, "a second time"),
-            (&[entry(Kind::Paid, 1, &[], 1)], Invariant::Inv6, "without having been held"),
-            (&[held(), entry(Kind::Paid, 1, &[], 1)], Invariant::Inv6, "while it is Held"),
-            (&[held(), entry(Kind::Paying, 1, &[], 2)], Invariant::Inv6, "attempt 2"),
-            (&[held(), entry(Kind::Expired, 1, &[1], 0)], Invariant::Inv2, "gives back"),
-            (&[entry(Kind::Granted, 1, &[4], 0)], Invariant::Inv2, "no range"),
-            (&[LedgerEntry::default()], Invariant::Inv6, "names no order"),
-        ];
-        for (entries, invariant, words) in rows {
-            let flaws = replay(entries).flaws;
-            let [flaw] = flaws.as_slice() else { panic!("{words}: {flaws:?}") };
-            assert_eq!(flaw.invariant, invariant, "{words}");
-            assert!(flaw.sentence.contains(words), "{}", flaw.sentence);
-        }
-    }
-}
+mod tests;

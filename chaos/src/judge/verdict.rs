@@ -98,7 +98,7 @@ pub(super) fn decide(case: &Case<'_>, violations: Vec<Violation>) -> Judgement {
     for sale in &case.sales {
         verdicts.push(Verdict {
             sold: check::sold(sale),
-            stock: sale.agreed.stock.into(),
+            stock: sale.agreed.units().into(),
             oversold: check::oversold(sale),
             stranded: check::stranded(sale),
             double_charges: check::double_charges(case, sale),

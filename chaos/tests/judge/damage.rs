@@ -1,9 +1,13 @@
 //! The damages: each in one place of one ledger, with what the judge must name and which figures must move.
 
+mod moves;
 mod orders;
 mod stock;
 
+use crate::finished::Finished;
+use floodgate_chaos::judge::Agreed;
 use floodgate_chaos::told::{OrderState, OrderTold, Said, Told};
+use proto::wire::events::LedgerEntry;
 
 /// One damage.
 pub enum Damage {
@@ -13,6 +17,10 @@ pub enum Damage {
     Redis(usize, &'static [&'static [&'static str]]),
     /// A change of the provider's file; its lines are numbered anew.
     File(fn(&str) -> String),
+    /// A row more in the ledger of a cell, rightly chained.
+    Entry(usize, fn(&Finished) -> LedgerEntry),
+    /// A change of what was agreed with the merchant.
+    Agreed(fn(&mut Agreed)),
     /// A change of what clients were told.
     Told(fn(&mut Vec<Told>)),
 }
@@ -37,7 +45,7 @@ const fn row(
 
 /// All of them.
 pub fn table() -> impl Iterator<Item = &'static Row> {
-    stock::TABLE.iter().chain(orders::TABLE)
+    stock::TABLE.iter().chain(orders::TABLE).chain(moves::TABLE)
 }
 
 /// What the `place`-th buyer to pay was told then.

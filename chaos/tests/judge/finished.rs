@@ -1,10 +1,13 @@
-//! A finished sale in real stores: 40 units in two cells, of which 36 are sold and 4 are free again or still.
+//! A finished sale in real stores: 40 units in two cells, of which 36 are sold and 4 are free again or still. One of them
+//! has moved from one cell to the other, one was added later, and a 41st the merchant took back.
 //!
 //! Its ledgers are filled through the cell's own SQL functions, Redis by its layout, the provider's file by its
 //! format. Among its buyers: one whose card was declined first, one whose hold ran out and who came again, one who
-//! cancelled, and one who was charged after their hold had run out and got the money back.
+//! cancelled, one who was charged after their hold had run out and got the money back, and one who was refunded and whose
+//! units somebody else bought then.
 
 mod bucket;
+mod moves;
 mod notes;
 mod order;
 
@@ -16,11 +19,14 @@ use local::{Stack, StackOptions};
 use proto::wire::events::ledger_entry::Kind;
 
 use bucket::BucketBook;
+pub use moves::{append, moved};
 use notes::Notes;
 
 pub const ORG: &str = "acme";
 pub const SALE: &str = "s0000000000000001";
 pub const CELLS: [&str; 2] = ["cell-1", "cell-2"];
+/// The transfer from the second bucket to the first.
+pub const MOVED: [u8; 16] = [1; 16];
 const UNITS_PER_CELL: u32 = 20;
 const PRICE: i64 = 999;
 
@@ -51,13 +57,18 @@ impl Finished {
         let mut notes = Notes { told: Vec::new(), lines: Vec::new(), call: 0, at_us };
         sell_out(&mut buckets[0], &mut notes).await;
         sell_some(&mut buckets[1], &mut notes).await;
+        move_about(&mut buckets).await;
+        buckets[1].refund(&mut notes, 0).await;
+        buckets[1].hold(&mut notes, &[28], 2).await;
+        buckets[1].pay(&mut notes, 9..10).await;
         let provider_file = stack.folder().join("provider.jsonl");
         std::fs::write(&provider_file, notes.lines.concat()).unwrap();
         let agreed = Agreed {
             org: ORG.into(),
             sale: SALE.into(),
             flash: true,
-            stock: 2 * UNITS_PER_CELL,
+            stock: 2 * UNITS_PER_CELL + 1,
+            surrendered: 1,
             cap: 2,
             price_minor: PRICE,
             admission_rate: 500,
@@ -96,4 +107,14 @@ async fn sell_some(bucket: &mut BucketBook, notes: &mut Notes) {
     let late = bucket.orders[8].clone();
     notes.provider(&late, "captured", PRICE * 2);
     notes.provider(&late, "refunded", PRICE * 2);
+}
+
+/// A unit goes from the second bucket to the first, one to the merchant, and a new one comes.
+async fn move_about(buckets: &mut [BucketBook]) {
+    let (first, second) = buckets.split_at_mut(1);
+    let (first, second) = (&mut first[0], &mut second[0]);
+    second.give_up(MOVED, Some(0), 39).await;
+    second.give_up([2; 16], None, 38).await;
+    second.accept([3; 16], None, 2 * UNITS_PER_CELL).await;
+    first.accept(MOVED, Some(1), 39).await;
 }

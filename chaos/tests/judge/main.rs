@@ -36,12 +36,17 @@ async fn every_damage_is_named_and_a_whole_sale_names_nothing() {
     });
     let agreed = vec![sale.agreed.clone()];
     let evidence = judge::read(agreed, sale.told.clone(), &sale.provider_file, &stores).await;
-    let judgement = judge::judge(&evidence.unwrap());
+    let mut evidence = evidence.unwrap();
+    let judgement = judge::judge(&evidence);
     assert_eq!(judgement.violations, [], "a whole sale");
     assert_eq!(judgement.verdicts, [WHOLE]);
     let counts = judgement.counts[0];
-    assert_eq!((counts.held, counts.paid, counts.expired, counts.cancelled), (21, 18, 2, 1));
-    assert_eq!((counts.declined, counts.take_overs), (1, 1));
+    assert_eq!((counts.held, counts.paid, counts.expired, counts.cancelled), (22, 19, 2, 1));
+    assert_eq!((counts.declined, counts.refunded, counts.take_overs), (1, 1, 1));
+
+    // Buckets are what is judged, wherever they are kept: both may as well lie in one cell.
+    evidence.buckets.iter_mut().for_each(|bucket| bucket.cell = CELLS[0].to_owned());
+    assert_eq!(judge::judge(&evidence).violations, [], "a whole sale in one cell");
 
     // All rows are tried before the first is complained about.
     let mut wrong = Vec::new();
@@ -90,7 +95,11 @@ async fn judge_damaged(sale: &Finished, damage: &Damage) -> Judgement {
         text = damage::renumber(&change(&text));
     }
     std::fs::write(&file, text).unwrap();
-    let mut evidence = Evidence { sales: vec![sale.agreed.clone()], told, ..Evidence::default() };
+    let mut agreed = sale.agreed.clone();
+    if let Damage::Agreed(change) = damage {
+        change(&mut agreed);
+    }
+    let mut evidence = Evidence { sales: vec![agreed], told, ..Evidence::default() };
     evidence.intents = judge::read_provider(&file).unwrap();
     for (place, cell) in CELLS.iter().enumerate() {
         let url = sale.stack.postgres_admin_url(cell).unwrap();
@@ -100,6 +109,9 @@ async fn judge_damaged(sale: &Finished, damage: &Damage) -> Judgement {
         match damage {
             Damage::Sql(at, text) if *at == place => {
                 transaction.execute(*text).await.unwrap();
+            }
+            Damage::Entry(at, entry) if *at == place => {
+                finished::append(&mut transaction, &entry(sale)).await;
             }
             Damage::Redis(at, commands) if *at == place => {
                 damage::redis(&bucket.redis_url, commands).await;

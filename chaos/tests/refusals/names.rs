@@ -2,8 +2,9 @@
 
 use anyhow::{Context, bail};
 use proto::wire::admin::{
-    CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest, PauseSaleRequest,
-    ResumeSaleRequest, Sale, ScheduleSaleRequest, UpdateSaleRequest,
+    AddStockRequest, CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest,
+    PauseSaleRequest, ResumeSaleRequest, Sale, ScheduleSaleRequest, SurrenderStockRequest,
+    UpdateSaleRequest,
 };
 use proto::wire::fleet::{
     GetCellRequest, GetOrgRequest, GetPlacementRequest, ProbeRequest, PublicKey, SetOrgKeysRequest,
@@ -191,6 +192,17 @@ async fn sale_calls(s: &Stage) -> Outcome {
             word(sales_client.pause_sale(PauseSaleRequest { name: named() }).await)?,
             word(sales_client.resume_sale(ResumeSaleRequest { name: named() }).await)?,
             word(sales_client.cancel_sale(CancelSaleRequest { name: named() }).await)?,
+            // What else is wrong with a request must not be looked at first.
+            word(
+                sales_client
+                    .add_stock(AddStockRequest { name: named(), ..Default::default() })
+                    .await,
+            )?,
+            word(
+                sales_client
+                    .surrender_stock(SurrenderStockRequest { name: named(), ..Default::default() })
+                    .await,
+            )?,
         ];
         answers.extend(asked.map(|answer| (named(), answer)));
     }

@@ -1,9 +1,11 @@
 //! The command line as people and scripts use it, against a control plane on a real etcd.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "cli/router.rs"]
+mod router;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -12,17 +14,13 @@ use local::{Stack, StackOptions};
 use prost::Message;
 use proto::keys;
 use proto::wire::cell::ProcessRecord;
-use proto::wire::storefront::storefront_service_server::{
-    StorefrontService, StorefrontServiceServer,
-};
-use proto::wire::storefront::*;
+use proto::wire::storefront::storefront_service_server::StorefrontServiceServer;
+use router::Router;
 use runtime::clock::Clock;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tonic::codegen::tokio_stream::{self, Stream};
-use tonic::{Request, Response, Status, async_trait};
 
 /// What a command wrote and how it ended.
 #[derive(Debug)]
@@ -61,6 +59,7 @@ impl Desk {
             platform_key: URL_SAFE_NO_PAD.decode(public.trim()).unwrap().try_into().unwrap(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
+            bucket_units_max: 250_000,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         desk.endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -142,6 +141,7 @@ impl Desk {
     }
 }
 
+const UUID: &str = "6f9619ff-8b86-d011-b42d-00cf4fc964ff";
 const TERMS: &str = "--stock 1000 --cap 2 --price 19.99EUR --start +10m --end +70m";
 
 #[tokio::test]
@@ -175,17 +175,32 @@ async fn a_merchant_runs_a_sale() {
     assert_eq!((stale.code, stale.out.as_str()), (4, ""));
     assert!(stale.err.starts_with("error: ETAG_MISMATCH: "), "{}", stale.err);
 
+    let early = desk.merchant(&format!("sales add-stock {name} --units 5")).await;
+    assert_eq!(early.code, 4, "a draft's stock is updated: {early:?}");
     let rows = [
         ("schedule", "STATE_SCHEDULED"),
         ("pause", "STATE_SCHEDULED"),
         ("resume", "STATE_SCHEDULED"),
         ("get", "STATE_SCHEDULED"),
-        ("cancel", "STATE_CANCELLED"),
     ];
     for (verb, state) in rows {
         let sale = desk.merchant(&format!("sales {verb} {name} -o json")).await.json();
         assert_eq!(sale["state"], state, "{verb}");
     }
+    let add = format!("sales add-stock {name} --units 500 -o json --request-id {UUID}");
+    for _ in 0..2 {
+        assert_eq!(desk.merchant(&add).await.json()["stock"], 1_500);
+    }
+    let reused = desk.merchant(&add.replace("500", "501")).await;
+    assert!(reused.err.starts_with("error: REQUEST_ID_REUSED: "), "{}", reused.err);
+    let surrender = format!("sales surrender {name} --units 100 -o json");
+    let less = desk.merchant(&surrender).await.json();
+    assert_eq!((&less["stock"], &less["surrendered"]), (&1_400.into(), &0.into()));
+    let none = desk.merchant(&surrender.replace("100", "0")).await;
+    assert_eq!(none.code, 2);
+    assert!(none.err.contains("\n  units: must be 1 to 10000000"), "{}", none.err);
+    let cancelled = desk.merchant(&format!("sales cancel {name} -o json")).await.json();
+    assert_eq!(cancelled["state"], "STATE_CANCELLED");
     let listed = desk.merchant("sales list acme -o json").await.json();
     assert_eq!(listed["sales"][0]["name"], name.as_str());
     let table = desk.merchant("sales list acme").await;
@@ -297,72 +312,6 @@ async fn keys_are_private_and_never_overwritten() {
     let token = proto::token::read(minted.out.trim()).unwrap();
     assert_eq!(token.org().unwrap().unwrap().as_str(), "acme");
     assert!(made.out.contains(token.kid()), "the key's own name is the default");
-}
-
-/// A router that knows one sale.
-struct Router;
-
-#[async_trait]
-impl StorefrontService for Router {
-    type WatchSaleStream = Pin<Box<dyn Stream<Item = Result<SaleState, Status>> + Send>>;
-
-    async fn get_sale_state(
-        &self,
-        request: Request<GetSaleStateRequest>,
-    ) -> Result<Response<SaleState>, Status> {
-        Ok(Response::new(state(&request.get_ref().sale, 7)))
-    }
-
-    async fn watch_sale(
-        &self,
-        request: Request<WatchSaleRequest>,
-    ) -> Result<Response<Self::WatchSaleStream>, Status> {
-        let sale = request.into_inner().sale;
-        let states = [5, 0].map(|free| Ok(state(&sale, free)));
-        Ok(Response::new(Box::pin(tokio_stream::iter(states))))
-    }
-
-    async fn join(&self, _: Request<JoinRequest>) -> Result<Response<Ticket>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn get_ticket(&self, _: Request<GetTicketRequest>) -> Result<Response<Ticket>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn reserve(&self, _: Request<ReserveRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn checkout(&self, _: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn cancel_order(
-        &self,
-        _: Request<CancelOrderRequest>,
-    ) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-    async fn refund_order(
-        &self,
-        request: Request<RefundOrderRequest>,
-    ) -> Result<Response<Order>, Status> {
-        let RefundOrderRequest { name, buyer } = request.into_inner();
-        let state = if buyer == "ada" { order::State::Refunded } else { order::State::Paid };
-        Ok(Response::new(Order { name, state: state.into(), ..Order::default() }))
-    }
-    async fn get_order(&self, _: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
-        Err(Status::unimplemented("not here"))
-    }
-}
-
-fn state(sale: &str, free: u64) -> SaleState {
-    let phase = sale_state::Phase::Open.into();
-    SaleState {
-        sale: sale.to_owned(),
-        phase,
-        stock: 10,
-        free,
-        sold_out: free == 0,
-        ..SaleState::default()
-    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! `floodgate.admin.v1.SaleService`: merchants plan and steer their sales.
 
+mod stock;
+
 use std::sync::Arc;
 
 use proto::fault::{Fault, Reason};
@@ -7,8 +9,9 @@ use proto::id::{OrgId, SaleId, parse_org, parse_sale};
 use proto::limits::ORG_SALES_MAX;
 use proto::wire::admin::sale_service_server::SaleService;
 use proto::wire::admin::{
-    CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest, ListSalesResponse,
-    PauseSaleRequest, ResumeSaleRequest, Sale, ScheduleSaleRequest, UpdateSaleRequest,
+    AddStockRequest, CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest,
+    ListSalesResponse, PauseSaleRequest, ResumeSaleRequest, Sale, ScheduleSaleRequest,
+    SurrenderStockRequest, UpdateSaleRequest,
 };
 use proto::wire::cell::SaleRecord;
 use proto::wire::cell::sale_record::State;
@@ -21,6 +24,7 @@ use crate::lifecycle::{self, Act, Verdict};
 use crate::page;
 use crate::sale::{self, Origin, Terms};
 use crate::store::{Kept, StoreError};
+use stock::Way;
 
 /// The service.
 #[derive(Debug)]
@@ -119,6 +123,21 @@ impl SaleService for Sales {
             Ok(())
         });
         Ok(Response::new(sale.await?))
+    }
+
+    async fn add_stock(&self, request: Request<AddStockRequest>) -> Result<Response<Sale>, Status> {
+        let AddStockRequest { name, units, request_id } = request.get_ref();
+        let name = self.own_sale(request.metadata(), name).await?;
+        Ok(Response::new(self.change_stock(&name, Way::Add, *units, request_id).await?))
+    }
+
+    async fn surrender_stock(
+        &self,
+        request: Request<SurrenderStockRequest>,
+    ) -> Result<Response<Sale>, Status> {
+        let SurrenderStockRequest { name, units, request_id } = request.get_ref();
+        let name = self.own_sale(request.metadata(), name).await?;
+        Ok(Response::new(self.change_stock(&name, Way::Surrender, *units, request_id).await?))
     }
 }
 
@@ -241,7 +260,7 @@ impl Sales {
             let sale = self.read(name).await?;
             let now_ms = self.0.clock.now_ms();
             let Some(mut changed) = change(&sale, now_ms)? else { return Ok(self.view(&sale)) };
-            changed.update_ms = now_ms;
+            sale::touch(&mut changed, now_ms);
             match self.0.store.replace_sale(&changed, sale.revision, None).await {
                 Ok(revision) => return Ok(self.view(&Kept { value: changed, revision })),
                 Err(StoreError::Conflict) => {}

@@ -61,7 +61,10 @@ fn still_open(old: &Terms, new: &Terms, now_ms: u64) -> Result<(), Fault> {
         ("sale.start_time", old.start_ms != new.start_ms),
     ];
     if let Some((field, _)) = fixed.into_iter().find(|(_, differs)| *differs) {
-        let complaint = "cannot change once the sale is scheduled".to_owned();
+        let mut complaint = "cannot change once the sale is scheduled".to_owned();
+        if field == "sale.stock" {
+            complaint += "; add or surrender stock";
+        }
         return Err(Fault {
             field: Some((field, complaint)),
             ..Fault::new(Reason::SaleStateConflict)

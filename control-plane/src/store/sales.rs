@@ -29,7 +29,7 @@ fn unfinished_key(sale: &SaleRecord) -> String {
     format!("{}{}/{}", unfinished_prefix(), sale.org, sale.sale)
 }
 
-fn sale_key(id: &str) -> String {
+pub(super) fn sale_key(id: &str) -> String {
     format!("{}{id}", keys::SALES)
 }
 

@@ -5,5 +5,7 @@ mod executor;
 mod faults;
 mod fleet;
 mod life;
+mod moves;
 mod plane;
 mod sales;
+mod stock;

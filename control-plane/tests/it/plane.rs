@@ -1,5 +1,7 @@
 //! What tests stand on: an etcd, control planes served in this process, callers with tokens, and played cells.
 
+mod units;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_types::StatusExt;
+
+pub(crate) use units::*;
 
 /// The time at which tests begin.
 pub(crate) const NOW_S: i64 = 1_800_000_000;
@@ -157,6 +161,7 @@ impl World {
             platform_key: key(PLATFORM_KEY).public_key().as_ref().try_into().unwrap(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
+            bucket_units_max: 250_000,
         }
     }
 
@@ -196,6 +201,17 @@ impl World {
         }
     }
 
+    /// Waits until the leader has looked at everything once more. It writes down new cells before it looks at sales, so
+    /// the second new cell is written after it has seen all that was there before the first.
+    pub(crate) async fn passes(&mut self) {
+        let options = etcd_client::GetOptions::new().with_prefix().with_count_only();
+        for _ in 0..2 {
+            let found = self.etcd.get(keys::CELLS, Some(options.clone())).await.unwrap().count();
+            self.start_cell(&format!("new-{found}")).await;
+            self.seen(usize::try_from(found).unwrap() + 1).await;
+        }
+    }
+
     /// A sale as it lies in etcd.
     pub(crate) async fn record(&mut self, name: &str) -> SaleRecord {
         let key = format!("{}{}", keys::SALES, id(name));
@@ -203,20 +219,26 @@ impl World {
         SaleRecord::decode(found.kvs()[0].value()).unwrap()
     }
 
-    /// Reports a bucket as its keeper would.
+    /// Reports a bucket as its keeper would: with the units that were planned for it.
     pub(crate) async fn report(&mut self, name: &str, bucket: u32, warm: bool, paid: Option<u32>) {
+        let granted = self.record(name).await.buckets[bucket as usize].units;
         let report = BucketReport {
             sale: id(name),
             bucket,
             epoch: 1,
             warm,
             settled: paid.is_some(),
-            granted: 0,
+            granted,
             paid: paid.unwrap_or(0),
             process: "p1".to_owned(),
             ..BucketReport::default()
         };
-        let key = keys::report(&id(name), bucket);
+        self.say(name, report).await;
+    }
+
+    /// Puts a report where its keeper would.
+    pub(crate) async fn say(&mut self, name: &str, report: BucketReport) {
+        let key = keys::report(&id(name), report.bucket);
         self.etcd.put(key, report.encode_to_vec(), None).await.unwrap();
     }
 

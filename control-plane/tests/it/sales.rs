@@ -212,6 +212,8 @@ async fn every_call(sales: &mut SaleServiceClient<Line>, name: &str, parent: &st
         sales.pause_sale(PauseSaleRequest { name: name() }).await.unwrap_err(),
         sales.resume_sale(ResumeSaleRequest { name: name() }).await.unwrap_err(),
         sales.cancel_sale(CancelSaleRequest { name: name() }).await.unwrap_err(),
+        sales.add_stock(adding(&name(), 0, "x")).await.unwrap_err(),
+        sales.surrender_stock(surrendering(&name(), 0, "x")).await.unwrap_err(),
         sales.list_sales(list).await.unwrap_err(),
         sales.create_sale(create).await.unwrap_err(),
     ]

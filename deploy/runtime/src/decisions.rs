@@ -95,6 +95,7 @@ struct Shared {
     version: watch::Sender<u64>,
     contact: Mutex<Contact>,
     clock: Clock,
+    heeded: Mutex<Vec<String>>,
 }
 
 /// When etcd last told us something: `age` before the instant `at`.
@@ -145,6 +146,16 @@ impl Decisions {
         decisions
     }
 
+    /// From now on reads keys under these prefixes again whole each time, too, and under those named before no more. They
+    /// lie below followed prefixes and end in a slash; others are left out. For the few of many cold keys that count now.
+    pub fn heed(&self, prefixes: Vec<String>) {
+        *self.0.heeded.lock().unwrap_or_else(PoisonError::into_inner) = prefixes;
+    }
+
+    fn heeded(&self) -> Vec<String> {
+        self.0.heeded.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// What is known now. It does not change; take a new one for each piece of work.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.0.snapshot.load_full()
@@ -183,6 +194,7 @@ impl Decisions {
             version: watch::Sender::new(0),
             contact: Mutex::new(Contact { at: Instant::now(), age }),
             clock,
+            heeded: Mutex::default(),
         }))
     }
 

@@ -48,7 +48,7 @@ fn told(sale: &SaleCase<'_>, findings: &mut Findings) {
     let mut paid: BTreeMap<u32, BTreeSet<(u32, OrderId)>> = BTreeMap::new();
     for told in &sale.told {
         let (Some(buyer), Said::Order(order)) = (told.buyer, &told.said) else { continue };
-        if order.state == OrderState::Paid {
+        if order.state == OrderState::Paid && !sale.is_refunded(order.order) {
             let units = order.units.iter().map(|unit| (*unit, order.order));
             paid.entry(buyer).or_default().extend(units);
         }

@@ -8,7 +8,6 @@ use crate::id::OrderId;
 use crate::judge::case::{BucketCase, Findings, SaleCase};
 use crate::judge::evidence::OrderRow;
 use crate::judge::replay::ReplayedOrder;
-use crate::told::OrderState;
 
 pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
     for bucket in &sale.buckets {
@@ -35,10 +34,7 @@ pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
 }
 
 fn difference(order: &ReplayedOrder, row: &OrderRow) -> Option<String> {
-    // A refund of a paid order moves money only; the ledger keeps its payment.
-    let same_state = order.state == row.state
-        || (order.state == OrderState::Paid && row.state == OrderState::Refunded);
-    if !same_state {
+    if order.state != row.state {
         Some(format!("{:?}, {:?}", order.state, row.state))
     } else if order.buyer != row.buyer {
         Some(format!("buyer {}, buyer {}", order.buyer, row.buyer))

@@ -45,7 +45,17 @@ pub(in crate::judge) fn unclaimed_charges(case: &Case<'_>) -> u64 {
 }
 
 fn complaint(order: &OrderRow, intents: &[&Intent], amount: i64) -> Option<String> {
+    if let Some(intent) = intents.iter().find(|intent| intent.refunded > intent.captured) {
+        let (id, back, taken) = (&intent.id, intent.refunded, intent.captured);
+        return Some(format!("payment {id} gave {back} back of the {taken} that it took"));
+    }
     let captures = captures(intents);
+    let named = |intent: &&&Intent| order.intent.as_deref() == Some(intent.id.as_str());
+    if order.state == OrderState::Refunded
+        && intents.iter().find(named).is_none_or(|one| one.captured == 0)
+    {
+        return Some(format!("it is refunded, and its payment {:?} took nothing", order.intent));
+    }
     if order.state != OrderState::Paid {
         return (captures > 0)
             .then(|| format!("it is {:?} and {captures} captures of it were kept", order.state));

@@ -7,9 +7,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use proto::invariant::Invariant::Inv3;
 
+use super::transfer;
 use crate::judge::case::{BucketCase, Findings, SaleCase};
 use crate::judge::evidence::Memory;
 use crate::told::{OrderState, Said};
+
+/// How long whoever says something may not have heard of a change.
+const NEWS_US: i64 = 1_000_000;
 
 /// Units named in one sentence.
 const NAMED_MAX: usize = 10;
@@ -34,9 +38,13 @@ pub(in crate::judge) fn stranded(sale: &SaleCase<'_>) -> u64 {
 
 fn stranded_units(sale: &SaleCase<'_>) -> BTreeSet<u32> {
     let mut left: BTreeSet<u32> = (0..sale.agreed.stock).collect();
+    for unit in transfer::surrendered(sale).units() {
+        left.remove(&unit);
+    }
     for bucket in &sale.buckets {
+        let is_sold = |state| matches!(state, OrderState::Paid | OrderState::Refunded);
         for row in &bucket.row.units {
-            if bucket.orders.get(&row.order).is_some_and(|order| order.state == OrderState::Paid) {
+            if bucket.orders.get(&row.order).is_some_and(|order| is_sold(order.state)) {
                 left.remove(&row.unit);
             }
         }
@@ -79,7 +87,7 @@ fn redis_free(bucket: &BucketCase<'_>, memory: &Memory) -> HashSet<u32> {
     };
     let returned = memory.returned.iter().copied().filter(|index| *index < memory.next);
     let indices = returned.chain(memory.next..memory.granted);
-    indices.filter(unnamed).filter_map(|index| bucket.row.unit_at(index)).collect()
+    indices.filter(unnamed).filter_map(|index| bucket.replay.indices.unit(index)).collect()
 }
 
 /// At rest no order is under way.
@@ -102,11 +110,10 @@ fn memory(bucket: &BucketCase<'_>, findings: &mut Findings) {
         }
         return;
     };
-    if i64::from(memory.granted) != bucket.row.granted {
-        let sentence = format!(
-            "Redis knows {} granted units, Postgres {}",
-            memory.granted, bucket.row.granted
-        );
+    let end = bucket.replay.indices.end();
+    if u64::from(memory.granted) != end {
+        let sentence =
+            format!("local indices end at {} in Redis, at {end} by the ledger", memory.granted);
         findings.name(Inv3, bucket, sentence);
     }
     let (known, free) = (redis_free(bucket, memory), postgres_free(bucket));
@@ -122,26 +129,61 @@ fn memory(bucket: &BucketCase<'_>, findings: &mut Findings) {
     let mut times: HashMap<u32, u32> = HashMap::new();
     memory.returned.iter().for_each(|index| *times.entry(*index).or_default() += 1);
     let twice = times.into_iter().filter(|(_, times)| *times > 1).map(|(index, _)| index);
-    let twice: BTreeSet<u32> = twice.filter_map(|index| bucket.row.unit_at(index)).collect();
+    let twice: BTreeSet<u32> =
+        twice.filter_map(|index| bucket.replay.indices.unit(index)).collect();
     if !twice.is_empty() {
         findings.name(Inv3, bucket, format!("Redis has units {} twice as free", list(&twice)));
     }
 }
 
-/// "Sold out" is final: whoever says it must have sold everything.
+/// "Sold out" is final: whoever says it must have sold everything, as the ledgers say it of that moment. A refund or new
+/// stock may change it later.
 fn sold_out(sale: &SaleCase<'_>, findings: &mut Findings) {
-    let told = sale.told.iter().find(|told| match &told.said {
-        Said::Refused { reason } => reason == "SOLD_OUT",
-        Said::Page(page) => page.sold_out,
-        _ => false,
+    let times = sold_out_times(sale);
+    let told = sale.told.iter().find(|told| {
+        let says_so = match &told.said {
+            Said::Refused { reason } => reason == "SOLD_OUT",
+            Said::Page(page) => page.sold_out,
+            _ => false,
+        };
+        let at_us = i64::try_from(told.at_us).unwrap_or(i64::MAX);
+        says_so
+            && !times.iter().any(|(from, to)| *from <= at_us && at_us < to.saturating_add(NEWS_US))
     });
-    let (sold, stock) = (super::sold(sale), u64::from(sale.agreed.stock));
-    if let Some(told) = told.filter(|_| sold < stock) {
+    let (sold, stock) = (super::sold(sale), u64::from(sale.agreed.units()));
+    if let Some(told) = told {
         let who = told.buyer.map_or("everybody".to_owned(), |buyer| format!("buyer {buyer}"));
-        let sentence =
-            format!("{who} was told that it is sold out, {sold} of {stock} units are sold");
+        let sentence = format!(
+            "{who} was told too early that it is sold out; {sold} of {stock} units are sold in the end"
+        );
         findings.name(Inv3, sale, sentence);
     }
+}
+
+/// The times, unix microseconds, from and to which every unit of the sale was paid for.
+fn sold_out_times(sale: &SaleCase<'_>) -> Vec<(i64, i64)> {
+    let mut changes: Vec<(i64, i64, i64)> = Vec::new();
+    for bucket in &sale.buckets {
+        changes.extend(bucket.replay.moves.iter().map(|one| (one.at_us, one.paid, 0)));
+        changes.extend(bucket.replay.stock.iter().map(|(at_us, units)| (*at_us, 0, *units)));
+    }
+    // What was added counts before what was sold of it at the same moment.
+    changes.sort_by_key(|(at_us, paid, stock)| (*at_us, *paid, std::cmp::Reverse(*stock)));
+    let (mut paid, mut stock, mut since) = (0, 0, None);
+    let mut times = Vec::new();
+    for (at_us, more_paid, more_stock) in changes {
+        (paid, stock) = (paid + more_paid, stock + more_stock);
+        match since {
+            None if paid > 0 && paid >= stock => since = Some(at_us),
+            Some(from) if paid < stock => {
+                times.push((from, at_us));
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    times.extend(since.map(|from| (from, i64::MAX)));
+    times
 }
 
 fn list(units: &BTreeSet<u32>) -> String {

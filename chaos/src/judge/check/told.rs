@@ -107,8 +107,7 @@ fn complaint(sale: &SaleCase<'_>, buyer: u32, told: &OrderTold) -> Option<String
     let kept = match state {
         Held => true,
         Paying | Review => entry.attempts > 0,
-        Paid => matches!(row.state, Paid | Refunded) && entry.state == Paid,
-        Refunded => row.state == Refunded,
+        Paid => matches!(row.state, Paid | Refunded) && matches!(entry.state, Paid | Refunded),
         _ => row.state == state && entry.state == state,
     };
     (!kept).then(|| {

@@ -17,12 +17,13 @@ pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
         let sentence = format!("these buyers were all told that it is theirs: {buyers:?}");
         findings.name(Inv1, format!("{sale}, unit {unit}"), sentence);
     }
-    let (sold, stock) = (sold(sale), u64::from(sale.agreed.stock));
-    if sold > stock {
-        findings.name(Inv1, sale, format!("{sold} units are paid, there are {stock}"));
+    let (sold, units) = (sold(sale), u64::from(sale.agreed.units()));
+    if sold > units {
+        findings.name(Inv1, sale, format!("{sold} units are paid, there are {units}"));
     }
+    let stock = sale.agreed.stock;
     for bucket in &sale.buckets {
-        for row in bucket.row.units.iter().filter(|row| row.unit >= sale.agreed.stock) {
+        for row in bucket.row.units.iter().filter(|row| row.unit >= stock) {
             let sentence = format!("order {} has it, but the sale has {stock} units", row.order);
             findings.name(Inv1, format!("{sale}, unit {}", row.unit), sentence);
         }
@@ -45,7 +46,7 @@ pub(in crate::judge) fn oversold(sale: &SaleCase<'_>) -> u64 {
         sale.orders().filter(|(_, order)| order.state == OrderState::Paid || order.state.is_live());
     let promised: u64 = promised.map(|(_, order)| u64::from(order.quantity)).sum();
     let told = u64::try_from(told_units(sale).len()).unwrap_or(u64::MAX);
-    twice.max(told).max(promised.saturating_sub(sale.agreed.stock.into()))
+    twice.max(told).max(promised.saturating_sub(sale.agreed.units().into()))
 }
 
 /// Units with a row in more than one order.
@@ -58,12 +59,12 @@ fn shared_units(sale: &SaleCase<'_>) -> BTreeMap<u32, BTreeSet<OrderId>> {
     orders
 }
 
-/// Units that more than one buyer was told they had paid for.
+/// Units that more than one buyer was told they had paid for, and of which none gave them back for the money.
 fn told_units(sale: &SaleCase<'_>) -> BTreeMap<u32, BTreeSet<u32>> {
     let mut buyers: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for told in &sale.told {
         let (Some(buyer), Said::Order(order)) = (told.buyer, &told.said) else { continue };
-        if order.state == OrderState::Paid {
+        if order.state == OrderState::Paid && !sale.is_refunded(order.order) {
             for unit in &order.units {
                 buyers.entry(*unit).or_default().insert(buyer);
             }

@@ -172,7 +172,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "a unit that is another one by its row",
-        Damage::Sql(1, "update unit set unit = 38 where unit = 20"),
+        Damage::Sql(1, "update unit set unit = 36 where unit = 20"),
         &["INV-3", "INV-6"],
         [0, 1, 0, 0],
     ),
@@ -236,8 +236,8 @@ pub const TABLE: &[Row] = &[
     row(
         "a bucket that has gone back to an older epoch",
         Damage::Sql(0, "update bucket set epoch = 1"),
-        &["INV-8"],
-        [0, 0, 0, 0],
+        &["INV-3", "INV-8"],
+        [0, 1, 0, 0],
     ),
     row(
         "an entry that was written over",

@@ -37,7 +37,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "a unit that the sale does not have",
-        Damage::Sql(1, "update unit set unit = 40 where unit = 20"),
+        Damage::Sql(1, "update unit set unit = 41 where unit = 20"),
         &["INV-1", "INV-2", "INV-3", "INV-6"],
         [1, 1, 0, 0],
     ),
@@ -56,13 +56,19 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "a share that reaches into another",
-        Damage::Sql(0, "update share set units = 21; update bucket set granted = 21"),
+        Damage::Sql(
+            0,
+            "update share set units = 2 where first_unit = 19; update bucket set granted = 22",
+        ),
         &["INV-2", "INV-3"],
         [0, 0, 0, 0],
     ),
     row(
         "a unit that no bucket may sell",
-        Damage::Sql(1, "update share set units = 19; update bucket set granted = 19"),
+        Damage::Sql(
+            1,
+            "delete from share where first_unit = 37; update bucket set granted = granted - 1",
+        ),
         &["INV-2", "INV-3"],
         [0, 1, 0, 0],
     ),
@@ -87,9 +93,9 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "units that Redis believes it has granted",
-        Damage::Redis(1, &[&["HSET", "fg:{acme:s0000000000000001:1}:rec", "next", "20"]]),
+        Damage::Redis(1, &[&["HSET", "fg:{acme:s0000000000000001:1}:rec", "next", "21"]]),
         &["INV-3"],
-        [0, 2, 0, 0],
+        [0, 1, 0, 0],
     ),
     row(
         "a free unit that Redis names an order for",
@@ -116,17 +122,17 @@ pub const TABLE: &[Row] = &[
         "a Redis that was emptied and not loaded again",
         Damage::Redis(1, &[&["FLUSHALL"]]),
         &["INV-3"],
-        [0, 4, 0, 0],
+        [0, 3, 0, 0],
     ),
     row(
         "a Redis that still serves an older epoch",
         Damage::Sql(1, "update bucket set epoch = 2"),
         &["INV-3"],
-        [0, 4, 0, 0],
+        [0, 3, 0, 0],
     ),
     row(
         "an order that never ended",
-        Damage::Sql(1, "update \"order\" set state = 2 where ticket = 0"),
+        Damage::Sql(1, "update \"order\" set state = 2 where ticket = 1"),
         &["INV-2", "INV-3", "INV-5", "INV-6"],
         [0, 2, 1, 1],
     ),

@@ -20,12 +20,18 @@ use super::{ORG, PRICE, SALE, UNITS_PER_CELL};
 pub struct BucketBook {
     pub session: PgConnection,
     pub redis_url: String,
-    number: u32,
-    aliases: (i32, i32),
-    epoch: i64,
+    pub(super) number: u32,
+    pub(super) aliases: (i32, i32),
+    pub(super) epoch: i64,
     batches: [i64; 2],
     pub orders: Vec<Order>,
     next_rank: u64,
+    /// Units that it may sell.
+    pub(super) shares: Vec<u32>,
+    /// The unit at each local index.
+    pub(super) indices: Vec<u32>,
+    /// Units that left, and their transfers.
+    pub(super) left: Vec<(u32, [u8; 16])>,
 }
 
 impl BucketBook {
@@ -61,8 +67,20 @@ impl BucketBook {
         let open = sqlx::query(open).bind(aliases.0).bind(aliases.1).bind(PRICE);
         open.execute(&mut session).await.unwrap();
         let (orders, batches, epoch, next_rank) = (Vec::new(), [0, 0], 0, 0);
-        let mut book =
-            BucketBook { session, redis_url, number, aliases, epoch, batches, orders, next_rank };
+        let (shares, indices, left) = ((units[0]..=units[1]).collect(), Vec::new(), Vec::new());
+        let mut book = BucketBook {
+            session,
+            redis_url,
+            number,
+            aliases,
+            epoch,
+            batches,
+            orders,
+            next_rank,
+            shares,
+            indices,
+            left,
+        };
         book.take_over().await;
         let gate = "select set_gate($1, $2, $3, $4, 100, 0, 60, 1)";
         let gate = sqlx::query(gate).bind(aliases.0).bind(aliases.1);
@@ -76,13 +94,14 @@ impl BucketBook {
         let raise = raise.bind(self.aliases.0).bind(self.aliases.1);
         let raise = raise.bind(i32::try_from(self.number).unwrap()).bind(self.epoch);
         self.epoch = raise.fetch_one(&mut self.session).await.unwrap();
+        self.indices.clone_from(&self.shares);
     }
 
     /// Two units for each buyer, in one batch: those that are free with the lowest numbers.
     pub async fn hold(&mut self, notes: &mut Notes, buyers: &[u32], request: u8) {
-        let first = self.number * UNITS_PER_CELL;
         let taken: Vec<u32> = self.held().flat_map(|order| order.units.clone()).collect();
-        let mut free = (first..first + UNITS_PER_CELL).filter(|unit| !taken.contains(unit));
+        let shares = self.shares.clone();
+        let mut free = shares.into_iter().filter(|unit| !taken.contains(unit));
         let mut orders = Vec::new();
         for &number in buyers {
             let buyer = BuyerKey([u8::try_from(number).unwrap() + 1; 16]);
@@ -224,7 +243,8 @@ impl BucketBook {
     }
 
     fn held(&self) -> impl Iterator<Item = &Order> {
-        let ended = |state| matches!(state, OrderState::Expired | OrderState::Cancelled);
+        use OrderState::{Cancelled, Expired, Refunded};
+        let ended = |state| matches!(state, Expired | Cancelled | Refunded);
         self.orders.iter().filter(move |order| !ended(order.state))
     }
 
@@ -234,17 +254,18 @@ impl BucketBook {
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         let tag = format!("fg:{{{ORG}:{SALE}:{}}}", self.number);
         let folder = format!("{tag}:e{}", self.epoch);
-        let first = self.number * UNITS_PER_CELL;
-        let mut names = vec![0_u8; UNITS_PER_CELL as usize * 16];
-        let mut next = 0;
-        for order in &self.orders {
-            next = order.units.iter().map(|unit| unit - first + 1).fold(next, u32::max);
+        let index = |unit: &u32| self.indices.iter().position(|one| one == unit).unwrap();
+        let mut names = vec![0_u8; self.indices.len() * 16];
+        let held = self.orders.iter().flat_map(|order| &order.units);
+        let left = self.left.iter().map(|(unit, _)| unit);
+        let next = held.chain(left).map(|unit| index(unit) + 1).max().unwrap();
+        for (unit, transfer) in &self.left {
+            names[index(unit) * 16..][..16].copy_from_slice(transfer);
         }
         let mut pipe = redis::pipe();
         for order in self.held() {
             for unit in &order.units {
-                let at = (unit - first) as usize * 16;
-                names[at..at + 16].copy_from_slice(&order.id.0);
+                names[index(unit) * 16..][..16].copy_from_slice(&order.id.0);
             }
         }
         for order in &self.orders {
@@ -253,16 +274,16 @@ impl BucketBook {
             let value = [&[0; 16][..], &[0, paid], &spent[..]].concat();
             pipe.hset(format!("{folder}:b"), &order.buyer.0, value).ignore();
         }
-        let free = |index: &u32| names[*index as usize * 16..][..16].iter().all(|byte| *byte == 0);
+        let free = |index: &usize| names[*index * 16..][..16].iter().all(|byte| *byte == 0);
         for index in (0..next).filter(free) {
             pipe.rpush(format!("{folder}:f"), index).ignore();
         }
-        pipe.set(format!("{folder}:u"), &names[..next as usize * 16]).ignore();
+        pipe.set(format!("{folder}:u"), &names[..next * 16]).ignore();
         let record = [
             ("epoch", self.epoch),
             ("open", 1),
-            ("granted", UNITS_PER_CELL.into()),
-            ("next", next.into()),
+            ("granted", i64::try_from(self.indices.len()).unwrap()),
+            ("next", i64::try_from(next).unwrap()),
         ];
         pipe.hset_multiple(format!("{tag}:rec"), &record).ignore();
         redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.unwrap();
@@ -270,7 +291,7 @@ impl BucketBook {
     }
 }
 
-fn batch(entries: &[LedgerEntry]) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn batch(entries: &[LedgerEntry]) -> (Vec<u8>, Vec<u8>) {
     let leaves: Vec<_> = entries.iter().map(|entry| merkle::leaf(&entry.encode_to_vec())).collect();
     let batch = LedgerBatch { entries: entries.to_vec() };
     (batch.encode_to_vec(), merkle::root(&leaves).to_vec())

@@ -25,8 +25,8 @@ impl Order {
     }
 
     pub fn entry(&self, kind: Kind) -> LedgerEntry {
-        let units = matches!(kind, Kind::Held | Kind::Expired | Kind::Cancelled);
-        let payment = !units;
+        let units = matches!(kind, Kind::Held | Kind::Expired | Kind::Cancelled | Kind::Refunded);
+        let payment = !matches!(kind, Kind::Held | Kind::Expired | Kind::Cancelled);
         LedgerEntry {
             kind: kind.into(),
             order: self.id.0.to_vec(),

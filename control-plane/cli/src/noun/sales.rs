@@ -5,8 +5,9 @@ use proto::wire::Money;
 use proto::wire::admin::sale::Class;
 use proto::wire::admin::sale_service_client::SaleServiceClient;
 use proto::wire::admin::{
-    CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest, PauseSaleRequest,
-    ResumeSaleRequest, Sale, ScheduleSaleRequest, UpdateSaleRequest,
+    AddStockRequest, CancelSaleRequest, CreateSaleRequest, GetSaleRequest, ListSalesRequest,
+    PauseSaleRequest, ResumeSaleRequest, Sale, ScheduleSaleRequest, SurrenderStockRequest,
+    UpdateSaleRequest,
 };
 use proto::wire::storefront::WatchSaleRequest;
 use proto::wire::storefront::storefront_service_client::StorefrontServiceClient;
@@ -58,6 +59,10 @@ pub(crate) enum Sales {
     Resume(Named),
     /// Call a sale off
     Cancel(Named),
+    /// Add units to a promised sale, like `sales add-stock SALE --units 100`
+    AddStock(StockArgs),
+    /// Take free units of a promised sale back; those that buyers have stay theirs
+    Surrender(StockArgs),
     /// Follow what a sale's page shows, through the router
     Watch(Named),
 }
@@ -68,6 +73,19 @@ pub(crate) struct Named {
     /// `orgs/{org}/sales/{sale}`
     #[arg(value_name = "SALE")]
     name: String,
+}
+
+/// By how much a sale's stock changes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StockArgs {
+    #[command(flatten)]
+    sale: Named,
+    /// How many; of those taken back as many as are free
+    #[arg(long, value_name = "UNITS")]
+    units: u32,
+    /// UUID: the same one again changes nothing more
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<String>,
 }
 
 /// What a merchant wants.
@@ -167,6 +185,14 @@ impl Sales {
             Sales::Pause(Named { name }) => client.pause_sale(PauseSaleRequest { name }).await?,
             Sales::Resume(Named { name }) => client.resume_sale(ResumeSaleRequest { name }).await?,
             Sales::Cancel(Named { name }) => client.cancel_sale(CancelSaleRequest { name }).await?,
+            Sales::AddStock(StockArgs { sale: Named { name }, units, request_id: id }) => {
+                let request_id = request_id(id);
+                client.add_stock(AddStockRequest { name, units, request_id }).await?
+            }
+            Sales::Surrender(StockArgs { sale: Named { name }, units, request_id: id }) => {
+                let request_id = request_id(id);
+                client.surrender_stock(SurrenderStockRequest { name, units, request_id }).await?
+            }
             Sales::List { org } => return list(&mut client, &org, output).await,
             Sales::Watch(_) => return Ok(()),
         };

@@ -28,6 +28,7 @@ impl View for Sale {
             "createTime": time(self.create_time.as_ref()),
             "updateTime": time(self.update_time.as_ref()),
             "sold": self.sold,
+            "surrendered": self.surrendered,
             "warm": self.warm,
         }))
     }
@@ -48,6 +49,7 @@ impl View for Sale {
             ("keeping time", duration(self.keeping_time.as_ref()).unwrap_or_default()),
             ("warm", if self.warm { "yes" } else { "no" }.to_owned()),
             ("sold", self.sold.to_string()),
+            ("surrendered", self.surrendered.to_string()),
             ("revision", self.revision.to_string()),
             ("etag", self.etag.clone()),
             ("created", time(self.create_time.as_ref()).unwrap_or_default()),

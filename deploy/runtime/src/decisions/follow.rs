@@ -194,11 +194,12 @@ impl Follower {
         Ok(Watch::GoesOn)
     }
 
-    /// Reads the hot prefixes whole and one page of the others.
+    /// Reads the hot prefixes and what is heeded whole, and one page of the others.
     async fn reread(&mut self, client: &Client) -> Result<(), Broken> {
         let hot = self.options.prefixes.iter().zip(&self.ranges).filter(|(prefix, _)| prefix.hot);
         let hot: Vec<Range> = hot.map(|(_, range)| range.clone()).collect();
-        for range in &hot {
+        let heeded = read::inside(&self.ranges, &self.decisions.heeded());
+        for range in hot.iter().chain(&heeded) {
             let read = read::whole(client, range, None).await?;
             self.repair(read)?;
         }

@@ -31,12 +31,23 @@ pub(super) fn ranges(options: &DecisionsOptions) -> Result<Vec<Range>, Decisions
     if options.endpoints.is_empty() || options.prefixes.is_empty() {
         return Err(DecisionsError::Nothing);
     }
-    let range = |from: &str| match from.strip_suffix('/').filter(|_| from.is_ascii()) {
-        // '0' follows '/', so this is the first key after all that begin with the prefix.
-        Some(stem) => Ok(Range { from: from.into(), to: format!("{stem}0").into() }),
-        None => Err(DecisionsError::Prefix { prefix: from.to_owned() }),
-    };
+    let wrong = |prefix: &str| DecisionsError::Prefix { prefix: prefix.to_owned() };
+    let range = |prefix: &str| range(prefix).ok_or_else(|| wrong(prefix));
     options.prefixes.iter().map(|prefix| range(&prefix.key)).collect()
+}
+
+/// The keys that begin with a prefix, if it is ASCII and ends in a slash.
+pub(super) fn range(prefix: &str) -> Option<Range> {
+    // '0' follows '/', so this is the first key after all that begin with the prefix.
+    let stem = prefix.strip_suffix('/').filter(|_| prefix.is_ascii())?;
+    Some(Range { from: prefix.into(), to: format!("{stem}0").into() })
+}
+
+/// The ranges of those prefixes that lie in one of `ranges`.
+pub(super) fn inside(ranges: &[Range], prefixes: &[String]) -> Vec<Range> {
+    let lies_inside =
+        |range: &Range| ranges.iter().any(|whole| whole.from <= range.from && range.to <= whole.to);
+    prefixes.iter().filter_map(|prefix| range(prefix)).filter(lies_inside).collect()
 }
 
 /// The smallest range that covers all of them.
@@ -140,4 +151,28 @@ fn head_of(header: Option<&etcd_client::ResponseHeader>) -> Head {
         revision: header.revision(),
     };
     header.map_or(Head { cluster: 0, revision: 0 }, of)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_followed_can_be_heeded() {
+        let followed = ["/a/b/", "/a/d/"].map(|prefix| range(prefix).unwrap());
+        let rows = [
+            ("/a/b/", true),
+            ("/a/b/1/", true),
+            ("/a/d/1/2/", true),
+            ("/a/", false),
+            ("/a/c/", false),
+            ("/a/b/1", false),
+            ("/a/b/\u{e9}/", false),
+            ("", false),
+        ];
+        for (prefix, expected) in rows {
+            let found = inside(&followed, &[prefix.to_owned()]);
+            assert_eq!(found, Vec::from_iter(range(prefix).filter(|_| expected)), "{prefix}");
+        }
+    }
 }
