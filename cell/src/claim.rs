@@ -8,6 +8,7 @@
 //! belongs to whoever started under it last: the one before finds that out and ends, for two would depose each other
 //! without end.
 
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::{Keeper, Kept, Place, SaleTerms, reign};
 use crate::ledger::{self, Beat, Candidate};
 use crate::sales::Sales;
@@ -77,6 +78,7 @@ struct Claims {
 impl Claims {
     /// False: the process's name is another's by now.
     async fn round(&mut self) -> Result<bool, ledger::LedgerError> {
+        failpoint::reach(Failpoint::ClaimBeat).await;
         let ports = self.kept.ports();
         let pool = &ports.standard.pool;
         let asked = Instant::now();

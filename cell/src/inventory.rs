@@ -10,6 +10,8 @@ mod keys;
 mod load;
 mod settings;
 
+#[cfg(all(test, feature = "drills"))]
+pub(crate) use connection::LIBRARY;
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;

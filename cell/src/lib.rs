@@ -18,6 +18,7 @@
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
+//! - [`failpoint`] and [`seeded`] are what drills get at; nothing of either is in what is released.
 //! - [`time`] is Postgres' clock; [`stack`] puts everything together.
 
 mod admission;
@@ -25,6 +26,7 @@ mod archive;
 mod checkout;
 mod claim;
 pub mod config;
+mod failpoint;
 pub mod fitness;
 pub mod inventory;
 mod keeper;
@@ -36,5 +38,6 @@ mod prepare;
 mod refund;
 mod report;
 mod sales;
+pub mod seeded;
 pub mod stack;
 mod time;

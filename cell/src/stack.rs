@@ -32,6 +32,14 @@ use tokio_util::sync::CancellationToken;
 /// How long after its last sign of life a process stands in etcd.
 const LEASE_S: u32 = 5;
 
+/// What a process answers on its metrics port besides what all do: its failpoints, in a build for drills.
+pub fn admin() -> runtime::admin::Router {
+    #[cfg(feature = "drills")]
+    return crate::failpoint::routes();
+    #[cfg(not(feature = "drills"))]
+    runtime::admin::Router::new()
+}
+
 /// Runs a cell process until its drain begins.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The stage that gives buyers their places: a batch is deduplicated and numbered by Redis, from ranks that Postgres
 //! has, and answered with tickets.
 
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{InventoryError, Joined};
 use crate::keeper::{End, JoinAsked, Keeper, Reign};
 use crate::ledger::{self, GateRow};
@@ -48,6 +49,7 @@ impl Stage<'_> {
             let late = batch.extract_if(.., |asked| asked.reply.is_late());
             late.for_each(|asked| asked.reply.refuse(&Reason::DeadlinePassed.into()));
             let joined = self.number(batch).await?;
+            failpoint::reach(Failpoint::JoinAnswer).await;
             let mut without = Vec::new();
             for (asked, joined) in batch.drain(..).zip(joined) {
                 match joined {
@@ -75,12 +77,13 @@ impl Stage<'_> {
         };
         let inventory = self.keeper.ports.inventory(self.keeper);
         let number = (self.reign.epoch, self.batch + 1);
+        failpoint::reach(Failpoint::JoinAsked).await;
         for _ in 0..BATCH_TRIES_MAX {
             let keys = &self.reign.keys;
-            match inventory
-                .join(&self.reign.run, keys, number, (tail, self.ranks, cap), &buyers)
-                .await
-            {
+            let joined =
+                inventory.join(&self.reign.run, keys, number, (tail, self.ranks, cap), &buyers);
+            let joined = failpoint::reply(Failpoint::JoinNumbered, joined).await;
+            match self.keeper.ports.metrics.refused_late("join", joined) {
                 Ok(joined) => {
                     self.batch += 1;
                     return Ok(joined);
@@ -101,7 +104,10 @@ impl Stage<'_> {
         let ranks = self.ranks + RANK_BLOCK;
         let row = GateRow { ranks, tail: 0, cursor: 0, gate_us: 0 };
         let pool = self.keeper.ports.pool(self.keeper);
-        match ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row).await {
+        failpoint::reach(Failpoint::JoinBlock).await;
+        let set = ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row);
+        let set = failpoint::reply(Failpoint::JoinBlockSet, set).await;
+        match self.keeper.ports.metrics.refused_late("join", set) {
             Ok(()) => {
                 self.ranks = ranks;
                 Ok(())

@@ -1,5 +1,6 @@
 //! The names of a bucket's keys in Redis; `record.lua` says what lies under them.
 
+use crate::seeded;
 use proto::id::BuyerKey;
 
 /// Hashes over which a bucket's joiners are spread: small enough to stay lists, and fixed, because the place of a
@@ -23,6 +24,7 @@ pub struct BucketKeys {
 impl BucketKeys {
     /// The keys of a bucket.
     pub fn new(org: &str, sale: &str, bucket: i32, epoch: i64) -> BucketKeys {
+        let org = if seeded::planted!(OrgMissingInKey) { "" } else { org };
         let tag = format!("fg:{{{org}:{sale}:{bucket}}}");
         let of_epoch = format!("{tag}:e{epoch}");
         BucketKeys {

@@ -1,6 +1,7 @@
 //! Loading a bucket from Postgres into Redis under a new epoch: planned first, then written in slices, opened last.
 
 use super::{BucketKeys, Inventory, InventoryError};
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::Loaded;
 use proto::id::{BuyerKey, OrderId};
 use proto::limits::LOAD_SLICE_ENTRIES;
@@ -108,21 +109,24 @@ pub async fn load(
     begin.arg(epoch).arg(plan.granted).arg(plan.next).arg(plan.ranks);
     // Batches to Redis are counted from 1 under each epoch.
     begin.arg(0).arg(0).arg(0);
-    let Value::Array(before) = inventory.call(run, &begin).await? else {
+    let begun = failpoint::reply(Failpoint::TakeOverBegun, inventory.call(run, &begin)).await?;
+    let Value::Array(before) = begun else {
         return Err(InventoryError::Unknown("load_begin answered in an unknown shape".into()));
     };
     // A take-over that broke off may have left a part of this epoch's keys.
     forget(inventory, run, keys).await?;
     let buyers: Vec<_> = plan.buyers.iter().collect();
     for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
-        inventory.call(run, &buyers_slice(keys, epoch, some)).await?;
+        let slice = buyers_slice(keys, epoch, some);
+        failpoint::reply(Failpoint::TakeOverSlice, inventory.call(run, &slice)).await?;
     }
     for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
-        inventory
-            .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
-            .await?;
+        let slice = function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some).clone();
+        failpoint::reply(Failpoint::TakeOverSlice, inventory.call(run, &slice)).await?;
     }
-    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
+    failpoint::reach(Failpoint::TakeOverOpen).await;
+    let open = function("fg_load_open", &[&keys.rec]).arg(epoch).clone();
+    failpoint::reply(Failpoint::TakeOverOpened, inventory.call(run, &open)).await?;
     Ok(match before[..] {
         [Value::Int(before), Value::Int(rank)] => Before {
             epoch: if before == epoch { 0 } else { before },

@@ -2,14 +2,17 @@
 
 use super::reign::End;
 use super::{HoldAsked, Keeper, Live, MoveAsked, Reign, Why};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{Grant, HoldTry, InventoryError, Settled, What};
 use crate::ledger::{Hold, HoldBatch, LedgerError};
+use crate::link::Reply;
+use crate::seeded;
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::invariant::Invariant;
 use proto::limits::{BATCH_CALLS_MAX, BATCH_TRIES_MAX};
 use proto::rank::{Standing, standing};
-use proto::wire::cell::answer::Kind;
+use proto::wire::cell::{Order, answer::Kind};
 use proto::wire::storefront::order::State;
 use std::sync::Arc;
 use std::time::Instant;
@@ -109,6 +112,7 @@ impl Stage<'_> {
             let closed = book.terms.closed(now_us);
             let cap = book.terms.record.cap;
             let cursor = if self.keeper.place.standard { book.joined } else { book.gate.cursor() };
+            let cursor = if seeded::planted!(GateIgnored) { u64::MAX } else { cursor };
             let stands = standing(asked.rank, book.gate.tail(), cursor);
             drop(book);
             // What was asked before is answered as it was, whatever has happened since.
@@ -143,8 +147,11 @@ impl Stage<'_> {
         let inventory = self.keeper.ports.inventory(self.keeper);
         let cap = self.keeper.book().terms.record.cap;
         let batch = (self.reign.epoch, self.granted + 1);
+        failpoint::reach(Failpoint::HoldAsked).await;
         for _ in 0..BATCH_TRIES_MAX {
-            match inventory.hold(&self.reign.run, &self.reign.keys, batch, cap, &tries).await {
+            let grants = inventory.hold(&self.reign.run, &self.reign.keys, batch, cap, &tries);
+            let grants = failpoint::reply(Failpoint::HoldGranted, grants).await;
+            match self.keeper.ports.metrics.refused_late("hold", grants) {
                 Ok(grants) => {
                     self.granted += 1;
                     return Ok(grants);
@@ -190,14 +197,14 @@ impl Stage<'_> {
         }
         match self.commit(&granted).await {
             Ok(at_us) => {
-                self.done(granted, at_us);
+                self.done(granted, at_us).await;
                 Ok(())
             }
             Err(LedgerError::Taken(_)) if granted.len() > 1 => {
                 for one in granted {
                     let one = vec![one];
                     match self.commit(&one).await {
-                        Ok(at_us) => self.done(one, at_us),
+                        Ok(at_us) => self.done(one, at_us).await,
                         Err(error) => self.failed(one, error)?,
                     }
                 }
@@ -218,15 +225,23 @@ impl Stage<'_> {
         };
         let holds: Vec<Hold> = granted.iter().map(|granted| granted.hold.clone()).collect();
         let pool = self.keeper.ports.pool(self.keeper);
+        #[cfg(feature = "drills")]
+        if seeded::planted!(AnswerBeforeCommit) {
+            self.committed += 1;
+            seeded::commit_later(pool, &batch, &holds);
+            return Ok(self.keeper.now_us().unwrap_or(0));
+        }
         let mut tries = 1;
         loop {
-            match batch.commit(pool, &holds).await {
+            let done = failpoint::reply(Failpoint::HoldCommitted, batch.commit(pool, &holds)).await;
+            match self.keeper.ports.metrics.refused_late("hold", done) {
                 Ok(at_us) => {
                     self.committed += 1;
                     return Ok(at_us);
                 }
                 Err(LedgerError::Unknown(error)) if tries < BATCH_TRIES_MAX => {
                     tracing::warn!(%error, "a hold's outcome is unknown");
+                    failpoint::reach(Failpoint::HoldRepeat).await;
                     tries += 1;
                 }
                 Err(error) if tries > 1 => return Err(error.after_unknown()),
@@ -236,8 +251,18 @@ impl Stage<'_> {
     }
 
     /// The holds are committed: they are known, and their buyers are told.
-    fn done(&self, granted: Vec<Granted>, at_us: i64) {
+    async fn done(&self, granted: Vec<Granted>, at_us: i64) {
+        let answers = self.note(granted, at_us);
+        failpoint::reach(Failpoint::HoldAnswer).await;
+        for (reply, shown) in answers {
+            reply.send(Kind::Order(shown));
+        }
+    }
+
+    /// Writes committed holds into the book. Returns what their buyers are told.
+    fn note(&self, granted: Vec<Granted>, at_us: i64) -> Vec<(Reply, Order)> {
         self.keeper.ports.metrics.held(granted.len());
+        let mut answers = Vec::with_capacity(granted.len());
         let mut book = self.keeper.book();
         let ttl_us = i64::from(book.terms.record.hold_ttl_ms) * 1_000;
         let now_us = self.keeper.now_us().unwrap_or(at_us);
@@ -255,8 +280,9 @@ impl Stage<'_> {
             };
             let shown = book.show(hold.order, &live, now_us);
             book.hold(hold.order, live);
-            asked.reply.send(Kind::Order(shown));
+            answers.push((asked.reply, shown));
         }
+        answers
     }
 
     /// The holds did not happen, or perhaps did: what was granted goes back, or the bucket is in doubt.
@@ -335,7 +361,7 @@ fn same_request(live: &Live, quantity: u32) -> Result<(), Fault> {
     }
 }
 
-fn answer_with(asked: HoldAsked, answer: Result<proto::wire::cell::Order, Fault>) {
+fn answer_with(asked: HoldAsked, answer: Result<Order, Fault>) {
     match answer {
         Ok(order) => asked.reply.send(Kind::Order(order)),
         Err(fault) => asked.reply.refuse(&fault),

@@ -6,6 +6,7 @@
 
 use super::{Keeper, Queues, hold, lookup, settle, sweep, tick};
 use crate::admission;
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{self, BucketKeys, InventoryError, LoadPlan};
 use crate::ledger::{self, LedgerError};
 use proto::limits::RANK_BLOCK;
@@ -109,12 +110,14 @@ async fn take_over(keeper: &Keeper, epoch: i64, end: &CancellationToken) -> Resu
     let (place, ports) = (&keeper.place, &keeper.ports);
     let (pool, inventory) = (ports.pool(keeper), ports.inventory(keeper));
     // Redis first: while it is away there is no point in deposing anybody.
-    let run = inventory.run().await?;
-    let epoch = ledger::take_over(pool, place.bucket, epoch, &ports.process).await?;
+    let run = failpoint::reply(Failpoint::TakeOverRun, inventory.run()).await?;
+    let raised = ledger::take_over(pool, place.bucket, epoch, &ports.process);
+    let epoch = failpoint::reply(Failpoint::TakeOverRaised, raised).await?;
     let epoch = epoch.ok_or(Failed::Deposed)?;
     let record = keeper.book().terms.record.clone();
     ledger::set_sale(pool, place.bucket, &record).await?;
-    let mut loaded = ledger::load(pool, place.bucket, epoch).await?;
+    let loaded = ledger::load(pool, place.bucket, epoch);
+    let mut loaded = failpoint::reply(Failpoint::TakeOverSnapshot, loaded).await?;
     // Who kept the bucket until now knows which ranks were given out, unless Redis does.
     loaded.given = {
         let book = keeper.book();

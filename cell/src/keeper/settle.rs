@@ -3,6 +3,7 @@
 
 use super::reign::End;
 use super::{Keeper, Reign};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{InventoryError, Settled, What};
 use crate::ledger::{LedgerError, Move, SettleBatch};
 use proto::fault::{Fault, Reason};
@@ -98,6 +99,7 @@ impl Stage<'_> {
         let mut told = Vec::with_capacity(steps.len());
         if !steps.is_empty() {
             self.keeper.ports.metrics.settle_batch(steps.len());
+            failpoint::reach(Failpoint::SettleAsked).await;
             let (moves, replies): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
             match self.commit(&moves).await {
                 Ok(_) => self.note(moves.into_iter().zip(replies), &mut follow, &mut told),
@@ -143,13 +145,16 @@ impl Stage<'_> {
         let pool = self.keeper.ports.pool(self.keeper);
         let mut tries = 1;
         loop {
-            match batch.commit(pool, moves).await {
+            let done =
+                failpoint::reply(Failpoint::SettleCommitted, batch.commit(pool, moves)).await;
+            match self.keeper.ports.metrics.refused_late("settle", done) {
                 Ok(at_us) => {
                     self.committed += 1;
                     return Ok(at_us);
                 }
                 Err(LedgerError::Unknown(error)) if tries < BATCH_TRIES_MAX => {
                     tracing::warn!(%error, "a move's outcome is unknown");
+                    failpoint::reach(Failpoint::SettleRepeat).await;
                     tries += 1;
                 }
                 Err(error) if tries > 1 => return Err(error.after_unknown()),
@@ -215,8 +220,11 @@ impl Stage<'_> {
         }
         let inventory = self.keeper.ports.inventory(self.keeper);
         let batch = (self.reign.epoch, self.followed + 1);
+        failpoint::reach(Failpoint::SettleNoted).await;
         for _ in 0..BATCH_TRIES_MAX {
-            match inventory.settle(&self.reign.run, &self.reign.keys, batch, settled).await {
+            let done = inventory.settle(&self.reign.run, &self.reign.keys, batch, settled);
+            let done = failpoint::reply(Failpoint::SettleFollowed, done).await;
+            match self.keeper.ports.metrics.refused_late("settle", done) {
                 Ok(_) => {
                     self.followed += 1;
                     return Ok(());

@@ -3,6 +3,7 @@
 use super::reign::End;
 use super::{Keeper, Reign};
 use crate::admission::Step;
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::{self, GateRow, LedgerError};
 use proto::limits::STATES_PER_S;
 use proto::wire::storefront::sale_state::Phase;
@@ -62,7 +63,10 @@ async fn move_gate(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<(), Le
     let Some(step) = step else { return Ok(()) };
     let Step { tail, cursor, used_us } = step;
     let row = GateRow { ranks: cursor, tail, cursor, gate_us: used_us };
-    ledger::set_gate(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch, row).await?;
+    failpoint::reach(Failpoint::GateAsked).await;
+    let set = ledger::set_gate(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch, row);
+    let set = failpoint::reply(Failpoint::GateSet, set).await;
+    keeper.ports.metrics.refused_late("gate", set)?;
     let mut book = keeper.book();
     keeper.ports.metrics.admitted(cursor - book.gate.cursor());
     book.gate.take(step);
@@ -93,7 +97,9 @@ async fn come_to_rest(keeper: &Keeper, reign: &Reign, now_us: i64) -> Result<boo
             return Ok(false);
         }
     }
-    let rests = ledger::rest(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch).await?;
+    failpoint::reach(Failpoint::RestAsked).await;
+    let rests = ledger::rest(keeper.ports.pool(keeper), keeper.place.bucket, reign.epoch);
+    let rests = failpoint::reply(Failpoint::RestSet, rests).await?;
     if rests {
         keeper.ports.reports.settled(keeper);
     }

@@ -295,6 +295,10 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
     .fetch_all(&mut *snapshot)
     .await?;
     snapshot.commit().await?;
+    let mut holders: Vec<Holder> = holders.iter().map(holder_of).collect::<Result<_, _>>()?;
+    if crate::seeded::planted!(LoadForgetsPaying) {
+        holders.retain(|one| one.state != i32::from(proto::wire::storefront::order::State::Paying));
+    }
     Ok(Loaded {
         epoch,
         hold_batch: row.try_get("hold_batch")?,
@@ -306,7 +310,7 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
         cursor: row.try_get::<i64, _>("cursor")?.cast_unsigned(),
         gate_us: row.try_get("gate_us")?,
         shares: shares.iter().map(share_of).collect::<Result<_, _>>()?,
-        holders: holders.iter().map(holder_of).collect::<Result<_, _>>()?,
+        holders,
         spent: spent.iter().map(spent_of).collect::<Result<_, _>>()?,
     })
 }

@@ -37,6 +37,7 @@ struct Story {
 pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) {
     let bucket = cell.bucket(&sale.sale).await;
     let owners = until(QUIET, async || quiet(cell, sale, bucket).await).await;
+    keys_name_their_org(cell, sale).await;
     let rows = checked_ledger(&cell.pool, bucket).await;
     let entries: Vec<&LedgerEntry> = rows.iter().flat_map(|(_, entries)| entries).collect();
     let stories = read(sale, &entries);
@@ -227,6 +228,16 @@ async fn owners_in_redis(
         return Ok(BTreeMap::new());
     }
     Ok(owners)
+}
+
+/// INV-9: whatever Redis has of the sale lies under its org.
+async fn keys_name_their_org(cell: &CellUnderTest, sale: &SaleRecord) {
+    let url = cell.stack.endpoint("cell-1/redis").unwrap().url;
+    let redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await;
+    let keys: Vec<String> = redis.unwrap().keys(format!("*:{}:*", sale.sale)).await.unwrap();
+    let tag = format!("fg:{{{}:{}:", sale.org, sale.sale);
+    let strays: Vec<&String> = keys.iter().filter(|key| !key.starts_with(&tag)).collect();
+    assert!(!keys.is_empty() && strays.is_empty(), "INV-9: {strays:?} do not begin with {tag}");
 }
 
 /// Captures that were not refunded, by order, from the provider's own file.
