@@ -92,11 +92,17 @@ failpoints! {
     RestAsked = "rest.asked", step, "The bucket may rest; Postgres has not been asked.";
     RestSet = "rest.set", reply, "The bucket is at rest; its keeper does not know.";
 
-    RefundRound = "refund.round", wait, "The next comparison with the provider is waited for.";
-    RefundAsked = "refund.asked", step, "A capture is unclaimed; the provider still has its money.";
-    RefundGiven = "refund.given", reply, "The money is back; the ledger knows nothing of it.";
-    RefundUnwritten = "refund.unwritten", step, "The ledger was seen without the refund, which is about to be written.";
-    RefundWritten = "refund.written", step, "The refund is in the ledger; the comparison does not count it as done.";
+    RefundAsked = "refund.asked", step, "A paid order is to be refunded; nothing is written down.";
+    RefundBegun = "refund.begun", reply, "That the money goes back is committed; the provider still has it.";
+    RefundGiven = "refund.given", reply, "The money is back; the order is PAID.";
+    RefundEnded = "refund.ended", reply, "REFUNDED is committed; neither book nor Redis knows of it.";
+    RefundAnswer = "refund.answer", step, "The refund is in the book and on its way to Redis; nobody was told.";
+
+    GiveBackRound = "give-back.round", wait, "The next comparison with the provider is waited for.";
+    GiveBackAsked = "give-back.asked", step, "A capture is unclaimed; the provider still has its money.";
+    GiveBackGiven = "give-back.given", reply, "The money is back; the ledger knows nothing of it.";
+    GiveBackUnwritten = "give-back.unwritten", step, "The ledger was seen without the refund, which is about to be written.";
+    GiveBackWritten = "give-back.written", step, "The refund is in the ledger; the comparison does not count it as done.";
 }
 
 /// What the hooks are in whatever is released.

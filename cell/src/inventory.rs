@@ -10,7 +10,7 @@ mod keys;
 mod load;
 mod settings;
 
-#[cfg(all(test, feature = "drills"))]
+#[cfg(feature = "drills")]
 pub(crate) use connection::LIBRARY;
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};

@@ -30,7 +30,6 @@ pub use takeover::{
     leave, load, rest, resting, set_gate, take_over,
 };
 
-use crate::seeded;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use std::{str::FromStr, time::Duration};
 
@@ -117,7 +116,7 @@ impl From<sqlx::Error> for LedgerError {
 pub fn open(address: &str, class: &str) -> Result<PgPool, sqlx::Error> {
     let options = PgConnectOptions::from_str(address)?.application_name(class).options([
         ("statement_timeout", STATEMENT_MS.to_string().as_str()),
-        ("synchronous_commit", if seeded::planted!(CommitNotDurable) { "off" } else { "on" }),
+        ("synchronous_commit", "on"),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(CONNECTIONS_MAX)

@@ -9,7 +9,7 @@
 mod plant;
 
 #[cfg(feature = "drills")]
-pub use plant::{BUGS, Bug};
+pub use plant::{BUGS, Bug, missing};
 #[cfg(feature = "drills")]
 pub(crate) use plant::{commit_later, is, lua, sql};
 

@@ -126,7 +126,11 @@ impl Inventory {
         if let Some(why) = fitness.refusal() {
             return Err((ErrorKind::InvalidClientConfig, "unfit", why).into());
         }
-        let load = redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(&*seeded::lua(LIBRARY)).to_owned();
+        let load = redis::cmd("FUNCTION")
+            .arg("LOAD")
+            .arg("REPLACE")
+            .arg(&*seeded::lua(LIBRARY))
+            .to_owned();
         let _: Value = load.query_async(&mut connection).await?;
         Ok(Line { connection, run: info.run.into() })
     }

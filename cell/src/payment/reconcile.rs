@@ -89,7 +89,7 @@ pub(crate) async fn reconcile(kept: Arc<Kept>, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             _ = tick.tick() => {}
-            () = failpoint::hurried(Failpoint::RefundRound) => {}
+            () = failpoint::hurried(Failpoint::GiveBackRound) => {}
         }
         if kept.is_empty() {
             continue;
@@ -182,10 +182,10 @@ async fn undo(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<bool, 
         currency: intent.currency.to_uppercase(),
         ..Move::plain(order, Kind::Refunded, Vec::new())
     };
-    failpoint::reach(Failpoint::RefundUnwritten).await;
+    failpoint::reach(Failpoint::GiveBackUnwritten).await;
     match keeper.ask_move(step, epoch).await {
         Some(Ok(())) => {
-            failpoint::reach(Failpoint::RefundWritten).await;
+            failpoint::reach(Failpoint::GiveBackWritten).await;
             keeper.ports.metrics.given_back();
             Ok(true)
         }
@@ -204,9 +204,9 @@ async fn give_back(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<(
         return Ok(());
     }
     tracing::warn!(%order, intent = intent.id, "nobody claims this capture; it goes back");
-    failpoint::reach(Failpoint::RefundAsked).await;
+    failpoint::reach(Failpoint::GiveBackAsked).await;
     let key = format!("{order}:refund:{}", intent.id);
-    failpoint::reply(Failpoint::RefundGiven, provider.refund(&key, &intent.id)).await
+    failpoint::reply(Failpoint::GiveBackGiven, provider.refund(&key, &intent.id)).await
 }
 
 #[cfg(test)]

@@ -69,6 +69,12 @@ const SQL: &[(Bug, &str, &str, &str)] = &[
         "    if false then\n",
     ),
     (
+        Bug::CommitNotDurable,
+        "hold",
+        "    v_head := append_ledger(b, v_at_us, p_entries, p_root);\n",
+        "    v_head := append_ledger(b, v_at_us, p_entries, p_root); perform set_config('synchronous_commit', 'off', true);\n",
+    ),
+    (
         Bug::ExpiryWithoutState,
         "settle",
         "                      and (o.state = 1 or o.state in (2, 6) and e.attempt = o.attempt)\n",
@@ -114,6 +120,31 @@ pub(crate) async fn sql(pool: &PgPool) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
+/// The changed lines that are not found exactly once where they should be: those bugs must be written anew.
+pub fn missing() -> Vec<String> {
+    let library = crate::inventory::LIBRARY;
+    let in_redis = LUA.iter().map(|(_, line, _)| ("redis", *line, library.matches(line).count()));
+    let in_postgres = SQL
+        .iter()
+        .map(|(_, function, line, _)| (*function, *line, newest(function).matches(line).count()));
+    let wrong = in_redis.chain(in_postgres).filter(|(.., found)| *found != 1);
+    wrong.map(|(place, line, found)| format!("{found} lines in {place} are {line:?}")).collect()
+}
+
+/// The text of a function in the schema, as the last migration that writes it has it.
+fn newest(function: &str) -> String {
+    let begins =
+        [format!("create function {function}("), format!("create or replace function {function}(")];
+    let mut newest = String::new();
+    for migration in crate::ledger::schema::MIGRATIONS.iter() {
+        let text = migration.sql.as_str();
+        if let Some(at) = begins.iter().filter_map(|begin| text.rfind(begin)).max() {
+            newest = text[at..].split("end $$;").next().unwrap_or_default().to_owned();
+        }
+    }
+    newest
+}
+
 /// Commits a batch after its caller has gone on.
 pub(crate) fn commit_later(pool: &PgPool, batch: &HoldBatch<'_>, holds: &[Hold]) {
     let HoldBatch { bucket, epoch, batch, revision, currency } = batch.clone();
@@ -154,10 +185,7 @@ mod tests {
 
     #[test]
     fn every_line_that_a_bug_changes_is_there_once() {
-        for (_, line, instead) in LUA {
-            let bad = swap(crate::inventory::LIBRARY, line, instead);
-            assert!(!bad.contains(line));
-        }
+        assert_eq!(missing(), Vec::<String>::new());
     }
 
     #[test]

@@ -133,12 +133,10 @@ impl Play {
 
     /// The process at which a failpoint looks so.
     async fn at(&self, point: &Failpoint, so: impl Fn(&Failpoint) -> bool) -> &'static str {
-        let before = point;
         until(DEADLINE, async || {
             for process in self.processes {
                 let points = self.cell.stack.failpoints(&name_of(process)).unwrap();
-                let mut now = points.look(&point.name).await.map_err(|error| error.to_string())?;
-                now.hits -= before.hits.min(now.hits);
+                let now = points.look(&point.name).await.map_err(|error| error.to_string())?;
                 if so(&now) {
                     return Ok(*process);
                 }

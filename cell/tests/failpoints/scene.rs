@@ -6,9 +6,10 @@ use local::{Failpoint, FailpointAction};
 use proto::id::BuyerKey;
 use proto::wire::cell::SaleRecord;
 use proto::wire::events::ledger_entry::Kind;
+use proto::wire::storefront::order::State;
 
 use crate::audit::audit;
-use crate::cell::{DEADLINE, id_of, name_of, until};
+use crate::cell::{DEADLINE, GOOD_CARD, StateOf, id_of, name_of, until};
 use crate::chain::checked_ledger;
 use crate::desk::charge;
 use crate::play::{Play, called_off};
@@ -24,7 +25,8 @@ pub(crate) async fn hit(play: &mut Play, point: &Failpoint, action: FailpointAct
     println!("{} {action:?} in {}", point.name, sale.sale);
     match point.name.split('.').next().unwrap() {
         "rest" => rest(play, point, action, &sale).await,
-        "refund" => refund(play, point, action, &sale).await,
+        "refund" => refund(play, point, action, sale).await,
+        "give-back" => give_back(play, point, action, &sale).await,
         part => buying(play, point, action, sale, part == "take-over").await,
     }
 }
@@ -82,8 +84,27 @@ async fn rest(play: &mut Play, point: &Failpoint, action: FailpointAction, sale:
     .await;
 }
 
+/// When a merchant refunds a paid order.
+async fn refund(play: &mut Play, point: &Failpoint, action: FailpointAction, sale: SaleRecord) {
+    let (cell, buyer) = (play.cell.clone(), BuyerKey([1; 16]));
+    let held = cell.held(&sale.sale, buyer, (2, [1; 16])).await;
+    let order = id_of(&held);
+    let paid = cell.pay(&sale.sale, buyer, order, GOOD_CARD).await.unwrap();
+    assert_eq!(paid.state(), State::Paid);
+    play.arm(point, action).await;
+    let refunded = until(DEADLINE, async || {
+        cell.refund(&sale.sale, buyer, order).await.map_err(|no| format!("{no:?}"))
+    });
+    let (refunded, ()) = tokio::join!(refunded, play.hit(point, action, &sale));
+    assert_eq!(refunded.state(), State::Refunded);
+    let mut told = Told::default();
+    told.hold(buyer, &held);
+    told.refunded.push(order);
+    play.is_over(sale, told).await;
+}
+
 /// When somebody has charged for an order that was given back.
-async fn refund(play: &mut Play, point: &Failpoint, action: FailpointAction, sale: &SaleRecord) {
+async fn give_back(play: &mut Play, point: &Failpoint, action: FailpointAction, sale: &SaleRecord) {
     let (cell, buyer) = (play.cell.clone(), BuyerKey([1; 16]));
     let held = cell.held(&sale.sale, buyer, (1, [1; 16])).await;
     let order = id_of(&held);
@@ -94,7 +115,7 @@ async fn refund(play: &mut Play, point: &Failpoint, action: FailpointAction, sal
         for process in play.processes() {
             let points = cell.stack.failpoints(&name_of(process)).unwrap();
             // A process that has just died cannot be hurried.
-            points.hurry("refund.round").await.ok();
+            points.hurry("give-back.round").await.ok();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };

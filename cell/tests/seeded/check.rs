@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// No check takes longer, bug or not.
 const LIMIT: Duration = Duration::from_secs(180);
 const VARIABLE: &str = "FLOODGATE_SEEDED_BUG";
+/// Another crate may have tests of the same names.
+const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
 
 /// A check that failed.
 pub(crate) struct Ran {
@@ -30,8 +32,14 @@ impl Checks {
     pub(crate) fn build(checks: &'static [Check]) -> Checks {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["test", "--locked", "--no-run", "--message-format=json"]);
-        build.args(["--package", "floodgate-cell", "--features", "drills"]);
+        build.args(["test", "--locked", "--no-run", "--message-format=json", "--workspace"]);
+        build.args(["--features", "floodgate-cell/drills"]);
+        // What cargo has told this program is not for the next cargo: build scripts look at it.
+        let told = std::env::vars().map(|(name, _)| name);
+        let told = told.filter(|name| name.starts_with("CARGO_PKG") || name.starts_with("CARGO_M"));
+        for name in told {
+            build.env_remove(name);
+        }
         let mut wanted: Vec<&str> = checks.iter().map(|(program, _)| *program).collect();
         wanted.dedup();
         for program in wanted {
@@ -42,7 +50,8 @@ impl Checks {
         let mut programs = BTreeMap::new();
         for line in String::from_utf8_lossy(&built.stdout).lines() {
             let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
-            let name = message["target"]["name"].as_str();
+            let ours = message["manifest_path"].as_str() == Some(MANIFEST);
+            let name = message["target"]["name"].as_str().filter(|_| ours);
             if let Some((name, program)) = name.zip(message["executable"].as_str()) {
                 programs.insert(name.to_owned(), PathBuf::from(program));
             }

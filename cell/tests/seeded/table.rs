@@ -26,6 +26,14 @@ impl Row {
         Row { is_as_it_should_be, ..Row::of(name, caught, &nothing) }
     }
 
+    /// Of a bug with which nothing runs, so that nothing can be said of it.
+    pub(crate) fn not_run(name: &str, ran: Ran) -> Row {
+        Row {
+            caught_by: "NOTHING: the cell does not run with it".into(),
+            ..Row::of(name, Some(ran), "")
+        }
+    }
+
     fn of(bug: &str, caught: Option<Ran>, nothing: &str) -> Row {
         let (caught_by, said) = caught
             .map_or((nothing.to_owned(), String::new()), |ran| (ran.check.to_owned(), ran.said));

@@ -232,7 +232,7 @@ async fn owners_in_redis(
 
 /// INV-9: whatever Redis has of the sale lies under its org.
 async fn keys_name_their_org(cell: &CellUnderTest, sale: &SaleRecord) {
-    let url = cell.stack.endpoint("cell-1/redis").unwrap().url;
+    let url = cell.stack.redis_admin_url("cell-1").unwrap();
     let redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await;
     let keys: Vec<String> = redis.unwrap().keys(format!("*:{}:*", sale.sale)).await.unwrap();
     let tag = format!("fg:{{{}:{}:", sale.org, sale.sale);

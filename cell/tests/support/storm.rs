@@ -44,6 +44,7 @@ impl Told {
         self.held.extend(more.held);
         self.paid.extend(more.paid);
         self.cancelled.extend(more.cancelled);
+        self.refunded.extend(more.refunded);
         for (reason, count) in more.refused {
             *self.refused.entry(reason).or_default() += count;
         }
