@@ -20,6 +20,8 @@ pub use entry::Entries;
 pub use hold::{Hold, HoldBatch};
 pub use lookup::{Found, find_orders};
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
+#[cfg(feature = "drills")]
+pub(crate) use schema::MIGRATIONS;
 pub use schema::{migrate, missing};
 pub(crate) use settings::JUDGED;
 pub use settings::{Power, Settings};

@@ -136,7 +136,7 @@ fn newest(function: &str) -> String {
     let begins =
         [format!("create function {function}("), format!("create or replace function {function}(")];
     let mut newest = String::new();
-    for migration in crate::ledger::schema::MIGRATIONS.iter() {
+    for migration in crate::ledger::MIGRATIONS.iter() {
         let text = migration.sql.as_str();
         if let Some(at) = begins.iter().filter_map(|begin| text.rfind(begin)).max() {
             newest = text[at..].split("end $$;").next().unwrap_or_default().to_owned();
