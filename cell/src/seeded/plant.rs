@@ -70,9 +70,9 @@ const SQL: &[(Bug, &str, &str, &str)] = &[
     ),
     (
         Bug::CommitNotDurable,
-        "hold",
-        "    v_head := append_ledger(b, v_at_us, p_entries, p_root);\n",
-        "    v_head := append_ledger(b, v_at_us, p_entries, p_root); perform set_config('synchronous_commit', 'off', true);\n",
+        "lock_bucket",
+        "    perform enter_bucket(p_org, p_sale, p_bucket);\n",
+        "    perform enter_bucket(p_org, p_sale, p_bucket), set_config('synchronous_commit', 'off', true);\n",
     ),
     (
         Bug::ExpiryWithoutState,

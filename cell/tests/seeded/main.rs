@@ -36,6 +36,9 @@ const CHECKS: &[(&str, &str)] = &[
     ("invariants", "deaths::inv_6_what_was_acknowledged_survives_the_death_of_processes"),
 ];
 
+/// How often the first check of a bug is run before the others are.
+const AGAIN: usize = 2;
+
 /// What passes whatever bug is planted: without it a cell that does not even run would seem to be caught.
 const CANARY: (&str, &str) = ("invariants", "refusals::calls_that_make_no_sense_are_refused_alone");
 
@@ -82,7 +85,10 @@ fn main() -> ExitCode {
             rows.push(table::Row::not_run(name, ran));
             continue;
         }
-        let caught = checks.in_order(first(*bug)).find_map(|check| checks.run(check, Some(name)));
+        // Whether a death comes at the moment that counts is a matter of luck, so the first one is tried again.
+        let again = std::iter::repeat_n(checks.in_order(first(*bug)).next(), AGAIN).flatten();
+        let mut order = again.chain(checks.in_order(first(*bug)));
+        let caught = order.find_map(|check| checks.run(check, Some(name)));
         rows.push(table::Row::bug(name, sentence, caught));
     }
     assert!(!rows.is_empty(), "no bug is named {only:?}");
