@@ -9,19 +9,24 @@ RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-lin
 MEASURED_WITH := haproxy nghttp2-client
 
 # They are passed on as flags, so that an empty one means none.
-unexport SEED DRILL TRIALS
+unexport SEED DRILL TRIALS BUG
+
+# With failpoints and seeded bugs, which nothing that is released has.
+DRILLS := --features floodgate-cell/drills
 
 # $(call flag,NAME) is `--name VALUE` when NAME is set.
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench drill lint fmt clippy docs protos fresh clean packages bins
+.PHONY: help demo test bench drill bugs released lint fmt clippy docs protos fresh clean packages bins
 
 help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
 	@echo 'make test  [FLOODGATE_SEED=n]                 every test, on real servers'
 	@echo 'make bench                                    every figure beside its budget'
 	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault on one platform; without a name, what there is'
+	@echo 'make bugs [BUG=name]                          each seeded bug, and the test that finds it'
+	@echo 'make released                                 that nothing of drills is in what is released'
 	@echo 'make lint                                     format, lints, documentation, protos'
 	@echo 'make fresh                                    demo and test on a new Debian, as root'
 	@echo 'make clean                                    removes what was built'
@@ -37,14 +42,14 @@ demo: bins
 
 # Tests start the programs, so these are built with them, once, with the same features. Nothing is tried twice.
 test: packages
-	@$(CARGO) build --locked --workspace --bins --tests
+	@$(CARGO) build --locked --workspace --bins --tests $(DRILLS)
 	@seed=$${FLOODGATE_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')}; \
 	export FLOODGATE_SEED=$$seed PROPTEST_RNG_SEED=$$seed; \
 	echo "FLOODGATE_SEED=$$seed"; \
 	if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --locked --workspace; \
+		$(CARGO) nextest run --locked --workspace $(DRILLS); \
 	else \
-		$(CARGO) test --locked --workspace --lib --bins --tests --no-fail-fast -- --test-threads=2; \
+		$(CARGO) test --locked --workspace $(DRILLS) --lib --bins --tests --no-fail-fast -- --test-threads=2; \
 	fi || { echo "failed; the same again: make test FLOODGATE_SEED=$$seed" >&2; exit 1; }
 
 bench: bins
@@ -52,8 +57,18 @@ bench: bins
 	$(TARGET)/release/floodgate-bench
 
 # With a seed every trial has one of its own, counted up from it.
-drill: bins
+drill: packages
+	$(CARGO) build --locked --release --workspace --bins $(DRILLS)
 	$(TARGET)/release/floodgate-chaos drill $(NAME) $(call flag,TRIALS) $(call flag,SEED)
+
+# Every bug is planted once, and the tests that should find it are run; without one they must find nothing.
+bugs: packages
+	$(CARGO) build --locked --workspace --bins $(DRILLS)
+	$(CARGO) test --locked --workspace $(DRILLS) --test seeded -- $(BUG)
+
+# The same test looks into a program without the feature here, and into one with it in `make test`.
+released: packages
+	$(CARGO) test --locked --workspace --test released
 
 lint: fmt clippy docs protos
 
@@ -62,6 +77,8 @@ fmt:
 
 clippy: packages
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace $(DRILLS) --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace $(DRILLS) --test seeded -- -D warnings
 
 docs: packages
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --locked --workspace --no-deps --document-private-items

@@ -11,6 +11,7 @@
 
 mod spread;
 
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::{Keeper, Kept, Place, SaleTerms, reign};
 use crate::ledger::{self, Beat, BucketRef, Candidate, HeirCalls};
 use crate::sales::Sales;
@@ -127,6 +128,7 @@ struct Claims {
 impl Claims {
     /// False: the process's name is another's by now.
     async fn round(&mut self) -> Result<bool, ledger::LedgerError> {
+        failpoint::reach(Failpoint::ClaimBeat).await;
         let ports = self.kept.ports();
         let pool = &ports.standard.pool;
         let beat = Beat {

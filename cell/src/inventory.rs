@@ -12,6 +12,8 @@ mod look;
 mod moves;
 mod settings;
 
+#[cfg(feature = "drills")]
+pub(crate) use connection::LIBRARY;
 pub use connection::{Inventory, InventoryError};
 pub use functions::{Grant, HoldTry, JoinTry, Joined, Settled, What};
 pub use keys::BucketKeys;

@@ -26,6 +26,8 @@ pub use key::LedgerKey;
 pub use lookup::{Found, find_orders};
 pub(crate) use of_org::read_of;
 pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
+#[cfg(feature = "drills")]
+pub(crate) use schema::MIGRATIONS;
 pub use schema::{migrate, missing};
 pub(crate) use settings::JUDGED;
 pub use settings::{Power, Settings};

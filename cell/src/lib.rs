@@ -20,6 +20,7 @@
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
 //! - [`transfer`] decides how units move between buckets; keepers carry it out.
+//! - [`failpoint`] and [`seeded`] are what drills get at; nothing of either is in what is released.
 //! - [`time`] is Postgres' clock, and doubts it when clocks part; [`workers`] are the threads that each class of sales works
 //!   on; [`stack`] puts everything together.
 
@@ -29,6 +30,7 @@ mod audit;
 mod checkout;
 mod claim;
 pub mod config;
+mod failpoint;
 pub mod fitness;
 pub mod inventory;
 mod keeper;
@@ -40,6 +42,7 @@ mod prepare;
 mod refund;
 mod report;
 mod sales;
+pub mod seeded;
 pub mod stack;
 mod time;
 pub mod transfer;

@@ -15,7 +15,11 @@ fn main() -> ExitCode {
     // The provider is reached by TLS; whoever installed a provider of cryptography before us is welcome to it.
     drop(rustls::crypto::ring::default_provider().install_default());
     let args = config.process_args.clone();
-    runtime::process::run("cell", env!("CARGO_PKG_VERSION"), &args, |context| {
-        stack::run(config, context)
-    })
+    runtime::process::run_with(
+        "cell",
+        env!("CARGO_PKG_VERSION"),
+        &args,
+        stack::admin(),
+        |context| stack::run(config, context),
+    )
 }

@@ -3,6 +3,8 @@
 mod delay;
 mod keeping;
 
+use crate::inventory::InventoryError;
+use crate::ledger::LedgerError;
 use crate::link::Asked;
 use delay::Delays;
 use keeping::Keeping;
@@ -31,6 +33,7 @@ pub(crate) struct CellMetrics {
     given_up: Counter,
     accepted: Counter,
     broken: Vec<(Invariant, Counter)>,
+    refused_late: Counters,
     frame_calls: Histogram,
     join_batch: Histogram,
     settle_batch: Histogram,
@@ -82,6 +85,11 @@ impl CellMetrics {
                 .iter()
                 .map(|&inv| (inv, broken.with(&[("invariant", inv.id())])))
                 .collect(),
+            refused_late: Counters::new(
+                metrics,
+                "floodgate_cell_refused_late_total",
+                "Batches of a deposed keeper that a store refused by their epoch",
+            ),
             frame_calls: batch("floodgate_cell_frame_calls", "Calls in a frame of the link"),
             join_batch: batch("floodgate_cell_join_batch", "Joins in a batch"),
             settle_batch: batch("floodgate_cell_settle_batch", "Moves in a batch"),
@@ -189,12 +197,42 @@ impl CellMetrics {
         self.accepted.add(units.into());
     }
 
+    /// Passes a store's answer to a stage on. A refusal for an older epoch counts (INV-8).
+    pub(crate) fn refused_late<T, E: Fenced>(
+        &self,
+        stage: &'static str,
+        answer: Result<T, E>,
+    ) -> Result<T, E> {
+        if let Some(store) = answer.as_ref().err().and_then(Fenced::by) {
+            self.refused_late.with(&[("store", store), ("stage", stage)]).add(1);
+        }
+        answer
+    }
+
     /// A promise was seen broken.
     pub(crate) fn broken(&self, invariant: Invariant) {
         tracing::error!(%invariant, sentence = invariant.sentence(), "a promise is broken");
         if let Some((_, counter)) = self.broken.iter().find(|(known, _)| *known == invariant) {
             counter.add(1);
         }
+    }
+}
+
+/// An answer that may be a refusal for an older epoch.
+pub(crate) trait Fenced {
+    /// The store that refuses, if it is one.
+    fn by(&self) -> Option<&'static str>;
+}
+
+impl Fenced for InventoryError {
+    fn by(&self) -> Option<&'static str> {
+        matches!(self, InventoryError::Stale(_)).then_some("redis")
+    }
+}
+
+impl Fenced for LedgerError {
+    fn by(&self) -> Option<&'static str> {
+        matches!(self, LedgerError::Stale(_)).then_some("postgres")
     }
 }
 

@@ -5,6 +5,7 @@
 //! often it is asked, the money goes back once (INV-5). The very units are free again once REFUNDED is committed. In a
 //! bucket at rest money moves only: what it sold is counted.
 
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{Settled, What};
 use crate::keeper::{Keeper, MoveAsked, Ports};
 use crate::ledger::{self, BucketRef, Found, LedgerError, Refund};
@@ -137,6 +138,7 @@ async fn kept(keeper: &Keeper, buyer: BuyerKey, order: OrderId) -> Result<Order,
     if returned.is_some_and(|returned| !keeper.undo(MoveAsked::undone(returned))) {
         keeper.doubt();
     }
+    failpoint::reach(Failpoint::RefundAnswer).await;
     Ok(shown(&found, Vec::new()))
 }
 
@@ -204,16 +206,20 @@ impl Desk<'_> {
 
     async fn refund(&self, epoch: i64, refund: &Refund) -> Result<(), Failed> {
         let seat = self.payments.seat().ok_or(Failed::Busy)?;
-        refund.begin(self.pool, self.bucket, epoch).await?;
+        failpoint::reach(Failpoint::RefundAsked).await;
+        let begun = refund.begin(self.pool, self.bucket, epoch);
+        failpoint::reply(Failpoint::RefundBegun, begun).await?;
         let turn = seat.turn().await.ok_or(Failed::Busy)?;
         let Refund { order, intent, .. } = refund;
         let provider = self.provider;
         // The key would find an earlier refund, but not for ever.
         if !provider.is_refunded(intent).await? {
-            provider.refund(&format!("{order}:refund:{intent}"), intent).await?;
+            let key = format!("{order}:refund:{intent}");
+            failpoint::reply(Failpoint::RefundGiven, provider.refund(&key, intent)).await?;
         }
         drop(turn);
-        Ok(refund.end(self.pool, self.bucket, epoch).await?)
+        let ended = refund.end(self.pool, self.bucket, epoch);
+        Ok(failpoint::reply(Failpoint::RefundEnded, ended).await?)
     }
 }
 

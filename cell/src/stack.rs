@@ -41,6 +41,14 @@ const LEASE_S: u32 = 5;
 /// Threads for everyday sales, and for what serves all classes. Two, so that one that computes holds up nobody.
 const STANDARD_THREADS: usize = 2;
 
+/// What a process answers on its metrics port besides what all do: its failpoints, in a build for drills.
+pub fn admin() -> runtime::admin::Router {
+    #[cfg(feature = "drills")]
+    return crate::failpoint::routes();
+    #[cfg(not(feature = "drills"))]
+    runtime::admin::Router::new()
+}
+
 /// Runs a cell process until its drain begins.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The stage that gives buyers their places: a batch is deduplicated and numbered by Redis, from ranks that Postgres
 //! has, and answered with tickets.
 
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::Joined;
 use crate::keeper::protocol::{self, Next};
 use crate::keeper::{End, JoinAsked, Keeper, Need, Reign, Stage as At};
@@ -55,6 +56,7 @@ impl Stage<'_> {
             let late = batch.extract_if(.., |asked| asked.reply.is_late());
             late.for_each(|asked| asked.reply.refuse(&Reason::DeadlinePassed.into()));
             let joined = self.number(batch).await?;
+            failpoint::reach(Failpoint::JoinAnswer).await;
             let mut without = Vec::new();
             for (asked, joined) in batch.drain(..).zip(joined) {
                 match joined {
@@ -85,9 +87,11 @@ impl Stage<'_> {
         let number = (self.reign.epoch, self.batch + 1);
         let (run, keys) = (&self.reign.run, &self.reign.keys);
         let mut tries = 1;
+        failpoint::reach(Failpoint::JoinAsked).await;
         loop {
-            let said = inventory.join(run, keys, number, (tail, self.ranks, cap), &buyers).await;
-            match said {
+            let said = inventory.join(run, keys, number, (tail, self.ranks, cap), &buyers);
+            let said = failpoint::reply(Failpoint::JoinNumbered, said).await;
+            match self.keeper.ports.metrics.refused_late("join", said) {
                 Ok(joined) => {
                     self.batch += 1;
                     let end = joined.iter().filter_map(Joined::rank).max().map_or(0, |max| max + 1);
@@ -110,7 +114,10 @@ impl Stage<'_> {
         let row = GateRow { ranks, tail: 0, cursor: 0, gate_us: 0 };
         let pool = self.keeper.ports.pool(self.keeper);
         let _waiting = self.keeper.waits.begin(At::Join);
-        match ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row).await {
+        failpoint::reach(Failpoint::JoinBlock).await;
+        let set = ledger::set_gate(pool, self.keeper.place.bucket, self.reign.epoch, row);
+        let set = failpoint::reply(Failpoint::JoinBlockSet, set).await;
+        match self.keeper.ports.metrics.refused_late("join", set) {
             Ok(()) => {
                 self.ranks = ranks;
                 Ok(())

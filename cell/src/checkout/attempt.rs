@@ -2,9 +2,11 @@
 //! that began it, but not beyond the epoch in which it began.
 
 use super::outcome::{Outcome, look_up};
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::{AttemptEnd, Keeper};
 use crate::ledger::Move;
 use crate::payment::{Charge, ProviderError, Seat, Status};
+use crate::seeded;
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::limits::{UNKNOWN_ASK_AFTER_MS, UNKNOWN_ASK_FOR_MS};
@@ -106,7 +108,8 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
     let turn = seat.turn().await?;
     let bill = bill(keeper, of, 1)?;
     let order = bill.order;
-    let intent = match open(keeper, &bill).await {
+    failpoint::reach(Failpoint::PaymentOpen).await;
+    let intent = match failpoint::reply(Failpoint::PaymentOpened, open(keeper, &bill)).await {
         Ok(intent) => intent,
         Err(error) => {
             tracing::warn!(%order, %error, "cannot open a payment");
@@ -118,12 +121,17 @@ async fn try_to_pay(keeper: &Arc<Keeper>, of: Of, method: &str, seat: &Seat) -> 
         // Its time ran out while the payment was opened; or something else is true, which is not to be guessed.
         Err(_) => return try_to_expire(keeper, &bill).await,
     }
-    let provider = keeper.ports.provider(keeper);
-    let confirmed = provider.confirm(&format!("{order}:{}", bill.attempt), &intent, method).await;
+    failpoint::reach(Failpoint::PaymentPaying).await;
+    let (provider, key) = (keeper.ports.provider(keeper), format!("{order}:{}", bill.attempt));
+    let confirmed = provider.confirm(&key, &intent, method);
+    let confirmed = failpoint::reply(Failpoint::PaymentConfirmed, confirmed).await;
     drop(turn);
     match confirmed {
         Ok(intent) if intent.status == Status::Succeeded => {
             settle(keeper, &bill, &intent.id, Outcome::Captured).await
+        }
+        Err(ProviderError::Declined) if seeded::planted!(DeclinedIsPaid) => {
+            settle(keeper, &bill, &intent, Outcome::Captured).await
         }
         Err(ProviderError::Declined) => settle(keeper, &bill, &intent, Outcome::Declined).await,
         // No word on the money, so that is looked for. Where nothing was charged, it is the card that will not do.
@@ -182,7 +190,10 @@ async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str, seat: &S
                 () = tokio::time::sleep(Duration::from_millis(UNKNOWN_ASK_AFTER_MS)) => {}
                 () = keeper.ports.end.cancelled() => return None,
             },
-            outcome => return settle(keeper, &bill, intent, outcome).await,
+            outcome => {
+                failpoint::reach(Failpoint::PaymentLooked).await;
+                return settle(keeper, &bill, intent, outcome).await;
+            }
         }
     }
     tracing::error!(order = %bill.order, intent, "a payment's outcome stays unknown; somebody must look");
@@ -194,7 +205,9 @@ async fn settle_unknown(keeper: &Arc<Keeper>, bill: Bill, intent: &str, seat: &S
 /// Commits what the provider decided.
 async fn settle(keeper: &Keeper, bill: &Bill, intent: &str, outcome: Outcome) -> End {
     if outcome == Outcome::Captured {
-        return match commit(keeper, bill, Kind::Paid, Some(intent)).await? {
+        let paid = commit(keeper, bill, Kind::Paid, Some(intent)).await?;
+        failpoint::reach(Failpoint::PaymentPaid).await;
+        return match paid {
             Ok(()) => Some(Ok(shown(bill, State::Paid))),
             Err(_) => contradicted(keeper, bill).await,
         };

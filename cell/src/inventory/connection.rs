@@ -8,13 +8,14 @@
 
 use super::settings::{JUDGED, ServerInfo};
 use crate::fitness::FitnessGauges;
+use crate::seeded;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ErrorKind, IntoConnectionInfo, RedisError, Value};
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Mutex;
 
 /// The function library, in the order in which its parts need each other.
-const LIBRARY: &str = concat!(
+pub(crate) const LIBRARY: &str = concat!(
     "#!lua name=floodgate\n",
     include_str!("record.lua"),
     include_str!("hold.lua"),
@@ -127,7 +128,11 @@ impl Inventory {
         if let Some(why) = fitness.refusal() {
             return Err((ErrorKind::InvalidClientConfig, "unfit", why).into());
         }
-        let load = redis::cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(LIBRARY).to_owned();
+        let load = redis::cmd("FUNCTION")
+            .arg("LOAD")
+            .arg("REPLACE")
+            .arg(&*seeded::lua(LIBRARY))
+            .to_owned();
         let _: Value = load.query_async(&mut connection).await?;
         Ok(Line { connection, run: info.run.into() })
     }

@@ -1,5 +1,6 @@
 //! The names of a bucket's keys in Redis; `record.lua` says what lies under them.
 
+use crate::seeded;
 use proto::id::BuyerKey;
 
 /// Hashes over which a bucket's joiners are spread: small enough to stay lists, and fixed, because the place of a
@@ -24,6 +25,7 @@ pub struct BucketKeys {
 impl BucketKeys {
     /// The keys of a bucket.
     pub fn new(org: &str, sale: &str, bucket: i32, epoch: i64) -> BucketKeys {
+        let org = if seeded::planted!(OrgMissingInKey) { "" } else { org };
         BucketKeys::tagged(format!("fg:{{{org}:{sale}:{bucket}}}"), epoch)
     }
 

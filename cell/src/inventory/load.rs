@@ -1,6 +1,7 @@
 //! Loading a bucket from Postgres into Redis under a new epoch: planned first, then written in slices, opened last.
 
 use super::{BucketKeys, Inventory, InventoryError};
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::Loaded;
 use proto::id::{BuyerKey, OrderId};
 use proto::limits::LOAD_SLICE_ENTRIES;
@@ -117,7 +118,7 @@ pub async fn close(
     // Batches to Redis are counted from 1 under each epoch.
     begin.arg(0).arg(0).arg(0);
     begin.arg(run).arg(hint.served).arg(hint.answered);
-    match inventory.call(run, &begin).await? {
+    match failpoint::reply(Failpoint::TakeOverBegun, inventory.call(run, &begin)).await? {
         Value::Array(before) => match before[..] {
             [Value::Int(oldest), Value::Int(rank)] => {
                 Ok(Before { oldest, given: u64::try_from(rank).ok() })
@@ -146,12 +147,13 @@ pub async fn fill(
     unlink(inventory, run, &keys.of_epoch()).await?;
     let buyers: Vec<_> = plan.buyers.iter().collect();
     for some in buyers.chunks(LOAD_SLICE_ENTRIES) {
-        inventory.call(run, &buyers_slice(keys, epoch, some)).await?;
+        let slice = buyers_slice(keys, epoch, some);
+        failpoint::reply(Failpoint::TakeOverSlice, inventory.call(run, &slice)).await?;
     }
     for some in plan.free.chunks(LOAD_SLICE_ENTRIES) {
-        inventory
-            .call(run, function("fg_load_free", &[&keys.rec, &keys.free]).arg(epoch).arg(some))
-            .await?;
+        let mut slice = function("fg_load_free", &[&keys.rec, &keys.free]);
+        slice.arg(epoch).arg(some);
+        failpoint::reply(Failpoint::TakeOverSlice, inventory.call(run, &slice)).await?;
     }
     Ok(())
 }
@@ -165,7 +167,10 @@ pub async fn open(
     run: &str,
     (keys, epoch): (&BucketKeys, i64),
 ) -> Result<(), InventoryError> {
-    inventory.call(run, function("fg_load_open", &[&keys.rec]).arg(epoch)).await?;
+    failpoint::reach(Failpoint::TakeOverOpen).await;
+    let mut open = function("fg_load_open", &[&keys.rec]);
+    open.arg(epoch);
+    failpoint::reply(Failpoint::TakeOverOpened, inventory.call(run, &open)).await?;
     Ok(())
 }
 

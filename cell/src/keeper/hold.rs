@@ -3,15 +3,17 @@
 use super::protocol::{self, AfterRefusal, Next, Refusal};
 use super::reign::End;
 use super::{HoldAsked, Keeper, Live, MoveAsked, Need, Reign, Stage as At, Why};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{Grant, HoldTry, Settled, What};
 use crate::ledger::{Hold, HoldBatch, LedgerError};
 use crate::link::Reply;
+use crate::seeded;
 use proto::fault::{Fault, Reason};
 use proto::id::OrderId;
 use proto::invariant::Invariant;
 use proto::limits::BATCH_CALLS_MAX;
 use proto::rank::{Standing, standing};
-use proto::wire::cell::answer::Kind;
+use proto::wire::cell::{Order, answer::Kind};
 use proto::wire::storefront::order::State;
 use std::sync::Arc;
 use std::time::Instant;
@@ -117,6 +119,7 @@ impl Stage<'_> {
             let closed = book.terms.closed(now_us);
             let cap = book.terms.record.cap;
             let cursor = if self.keeper.place.standard { book.joined } else { book.gate.cursor() };
+            let cursor = if seeded::planted!(GateIgnored) { u64::MAX } else { cursor };
             let stands = standing(asked.rank, book.gate.tail(), cursor);
             drop(book);
             // What was asked before is answered as it was, whatever has happened since.
@@ -152,8 +155,11 @@ impl Stage<'_> {
         let cap = self.keeper.book().terms.record.cap;
         let batch = (self.reign.epoch, self.granted + 1);
         let mut times = 1;
+        failpoint::reach(Failpoint::HoldAsked).await;
         loop {
-            match inventory.hold(&self.reign.run, &self.reign.keys, batch, cap, &tries).await {
+            let grants = inventory.hold(&self.reign.run, &self.reign.keys, batch, cap, &tries);
+            let grants = failpoint::reply(Failpoint::HoldGranted, grants).await;
+            match self.keeper.ports.metrics.refused_late("hold", grants) {
                 Ok(grants) => {
                     self.granted += 1;
                     return Ok(grants);
@@ -198,7 +204,7 @@ impl Stage<'_> {
         }
         match self.commit(&granted).await {
             Ok(at_us) => {
-                self.done(granted, at_us);
+                self.done(granted, at_us).await;
                 Ok(())
             }
             Err(error)
@@ -208,7 +214,7 @@ impl Stage<'_> {
                 for one in granted {
                     let one = vec![one];
                     match self.commit(&one).await {
-                        Ok(at_us) => self.done(one, at_us),
+                        Ok(at_us) => self.done(one, at_us).await,
                         Err(error) => self.failed(one, error)?,
                     }
                 }
@@ -230,9 +236,16 @@ impl Stage<'_> {
         let holds: Vec<Hold> = granted.iter().map(|granted| granted.hold.clone()).collect();
         let pool = self.keeper.ports.pool(self.keeper);
         let _waiting = self.keeper.waits.begin(At::Hold);
+        #[cfg(feature = "drills")]
+        if seeded::planted!(AnswerBeforeCommit) {
+            self.committed += 1;
+            seeded::commit_later(pool, &batch, &holds);
+            return Ok(self.keeper.now_us().unwrap_or(0));
+        }
         let mut tries = 1;
         loop {
-            match batch.commit(pool, &holds).await {
+            let done = failpoint::reply(Failpoint::HoldCommitted, batch.commit(pool, &holds)).await;
+            match self.keeper.ports.metrics.refused_late("hold", done) {
                 Ok(at_us) => {
                     self.committed += 1;
                     return Ok(at_us);
@@ -240,6 +253,7 @@ impl Stage<'_> {
                 Err(error) => match protocol::after(protocol::said_by_ledger(&error), tries) {
                     Next::Repeat => {
                         tracing::warn!(%error, "a hold's outcome is unknown");
+                        failpoint::reach(Failpoint::HoldRepeat).await;
                         tries += 1;
                     }
                     Next::Doubt => return Err(error.after_unknown()),
@@ -250,8 +264,18 @@ impl Stage<'_> {
     }
 
     /// The holds are committed: they are known, and their buyers are told.
-    fn done(&self, granted: Vec<Granted>, at_us: i64) {
+    async fn done(&self, granted: Vec<Granted>, at_us: i64) {
+        let answers = self.note(granted, at_us);
+        failpoint::reach(Failpoint::HoldAnswer).await;
+        for (reply, shown) in answers {
+            reply.send(Kind::Order(shown));
+        }
+    }
+
+    /// Writes committed holds into the book. Returns what their buyers are told.
+    fn note(&self, granted: Vec<Granted>, at_us: i64) -> Vec<(Reply, Order)> {
         self.keeper.ports.metrics.held(granted.len());
+        let mut answers = Vec::with_capacity(granted.len());
         let mut book = self.keeper.book();
         let ttl_us = i64::from(book.terms.record.hold_ttl_ms) * 1_000;
         let now_us = self.keeper.now_us().unwrap_or(at_us);
@@ -269,8 +293,9 @@ impl Stage<'_> {
             };
             let shown = book.show(hold.order, &live, now_us);
             book.hold(hold.order, live);
-            asked.reply.send(Kind::Order(shown));
+            answers.push((asked.reply, shown));
         }
+        answers
     }
 
     /// The holds did not happen, or perhaps did: what was granted goes back, or the bucket is in doubt.
@@ -349,7 +374,7 @@ pub(super) fn same_request(live: &Live, quantity: u32) -> Result<(), Fault> {
     }
 }
 
-pub(super) fn answer_with(reply: Reply, answer: Result<proto::wire::cell::Order, Fault>) {
+pub(super) fn answer_with(reply: Reply, answer: Result<Order, Fault>) {
     match answer {
         Ok(order) => reply.send(Kind::Order(order)),
         Err(fault) => reply.refuse(&fault),

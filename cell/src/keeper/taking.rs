@@ -3,6 +3,7 @@
 use super::protocol::{Heard, LineNow, Memory, Step, TakeOver, line};
 use super::shares::Shares;
 use super::{Keeper, Reign};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{self, BucketKeys, InventoryError, LineHint, LoadPlan};
 use crate::ledger::{self, LedgerError, Loaded};
 use proto::invariant::Invariant;
@@ -93,7 +94,8 @@ struct Read {
 
 impl Taking<'_> {
     async fn reach(&mut self) -> Did {
-        self.run = Some(self.keeper.ports.inventory(self.keeper).run().await?);
+        let inventory = self.keeper.ports.inventory(self.keeper);
+        self.run = Some(failpoint::reply(Failpoint::TakeOverRun, inventory.run()).await?);
         self.turn = self.keeper.ports.take_overs(self.keeper).acquire().await.ok();
         Ok(Heard::Done)
     }
@@ -101,7 +103,8 @@ impl Taking<'_> {
     async fn raise(&mut self, epoch: i64) -> Did {
         let (place, ports) = (&self.keeper.place, &self.keeper.ports);
         let raised =
-            ledger::take_over(ports.pool(self.keeper), place.bucket, epoch, &ports.process).await?;
+            ledger::take_over(ports.pool(self.keeper), place.bucket, epoch, &ports.process);
+        let raised = failpoint::reply(Failpoint::TakeOverRaised, raised).await?;
         Ok(raised.map_or(Heard::Deposed, Heard::Epoch))
     }
 
@@ -118,7 +121,8 @@ impl Taking<'_> {
         let pool = ports.pool(self.keeper);
         let record = self.keeper.book().terms.record.clone();
         ledger::set_sale(pool, place.bucket, &record).await?;
-        let mut loaded = match ledger::load(pool, place.bucket, at.epoch).await {
+        let loaded = ledger::load(pool, place.bucket, at.epoch);
+        let mut loaded = match failpoint::reply(Failpoint::TakeOverSnapshot, loaded).await {
             Err(LedgerError::Stale(_)) => return Ok(Heard::Deposed),
             loaded => loaded?,
         };

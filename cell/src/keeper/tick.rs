@@ -4,6 +4,7 @@
 use super::reign::End;
 use super::{Keeper, Reign, Stage};
 use crate::admission::Step;
+use crate::failpoint::{self, Failpoint};
 use crate::ledger::{self, GateRow, LedgerError};
 use proto::limits::STATES_PER_S;
 use proto::wire::storefront::sale_state::Phase;
@@ -112,7 +113,10 @@ async fn move_gate(keeper: &Keeper, reign: &Reign) -> Result<(), LedgerError> {
     {
         let _waiting = keeper.waits.begin(Stage::Gate);
         let pool = keeper.ports.pool(keeper);
-        ledger::set_gate(pool, keeper.place.bucket, reign.epoch, row).await?;
+        failpoint::reach(Failpoint::GateAsked).await;
+        let set = ledger::set_gate(pool, keeper.place.bucket, reign.epoch, row);
+        let set = failpoint::reply(Failpoint::GateSet, set).await;
+        keeper.ports.metrics.refused_late("gate", set)?;
     }
     let mut book = keeper.book();
     keeper.ports.metrics.admitted(cursor - book.gate.cursor());
@@ -155,7 +159,9 @@ async fn come_to_rest(keeper: &Keeper, reign: &Reign) -> Result<bool, LedgerErro
     if !keeper.ports.transfers.of(&place.sale, place.number).is_empty() {
         return Ok(false);
     }
-    let rests = ledger::rest(keeper.ports.pool(keeper), place.bucket, reign.epoch).await?;
+    failpoint::reach(Failpoint::RestAsked).await;
+    let rests = ledger::rest(keeper.ports.pool(keeper), place.bucket, reign.epoch);
+    let rests = failpoint::reply(Failpoint::RestSet, rests).await?;
     if rests {
         keeper.ports.reports.settled(keeper);
     }

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use sqlx::migrate::{MigrateError, Migrator};
 use std::collections::HashMap;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
+pub(crate) static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 
 /// Brings the schema up to date, in a session of the role that owns it. Several processes may do so at once.
 ///
@@ -17,9 +17,12 @@ static MIGRATIONS: Migrator = sqlx::migrate!("./migrations");
 pub async fn migrate(owner: &PgPool) -> Result<(), MigrateError> {
     let has_newer = |error: &MigrateError| matches!(error, MigrateError::VersionMissing(_));
     match MIGRATIONS.run(owner).await {
-        Err(error) if has_newer(&error) => Ok(()),
-        done => done,
+        Err(error) if has_newer(&error) => {}
+        done => done?,
     }
+    #[cfg(feature = "drills")]
+    crate::seeded::sql(owner).await?;
+    Ok(())
 }
 
 /// The migrations that the schema lacks, each by its number and name, as a session of the working role sees it.

@@ -8,6 +8,7 @@
 
 use super::ProviderError;
 use super::provider::CHARGE_WITHIN_S;
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::{Keeper, Kept};
 use crate::ledger::{self, BucketRef, Found, LedgerError, Move};
 use crate::payment::{Intent, Status};
@@ -88,6 +89,7 @@ pub(crate) async fn reconcile(kept: Arc<Kept>, end: CancellationToken) {
         tokio::select! {
             () = end.cancelled() => return,
             _ = tick.tick() => {}
+            () = failpoint::hurried(Failpoint::GiveBackRound) => {}
         }
         if kept.is_empty() {
             continue;
@@ -180,8 +182,10 @@ async fn undo(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<bool, 
         currency: intent.currency.to_uppercase(),
         ..Move::plain(order, Kind::Refunded, Vec::new())
     };
+    failpoint::reach(Failpoint::GiveBackUnwritten).await;
     match keeper.ask_move(step, epoch).await {
         Some(Ok(())) => {
+            failpoint::reach(Failpoint::GiveBackWritten).await;
             keeper.ports.metrics.given_back();
             Ok(true)
         }
@@ -200,7 +204,9 @@ async fn give_back(keeper: &Keeper, order: OrderId, intent: &Intent) -> Result<(
         return Ok(());
     }
     tracing::warn!(%order, intent = intent.id, "nobody claims this capture; it goes back");
-    provider.refund(&format!("{order}:refund:{}", intent.id), &intent.id).await
+    failpoint::reach(Failpoint::GiveBackAsked).await;
+    let key = format!("{order}:refund:{}", intent.id);
+    failpoint::reply(Failpoint::GiveBackGiven, provider.refund(&key, &intent.id)).await
 }
 
 #[cfg(test)]

@@ -7,55 +7,20 @@ use std::process::Output;
 use etcd_client::Client as Etcd;
 use floodgate_cell::inventory::BucketKeys;
 use floodgate_cell::ledger::BucketRef;
-use local::{KeyFiles, PlaneBinaries, ServerState};
+use local::{KeyFiles, PlaneBinaries};
 use prost::Message;
 use proto::id::BuyerKey;
 use proto::keys;
 use proto::wire::cell::{BucketReport, SaleRecord};
 use redis::AsyncCommands;
 use sqlx::{PgPool, Row};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use crate::audit::audit;
 use crate::cell::{CellUnderTest, DEADLINE, id_of, name_of, seed, until};
+use crate::found::{differences, metric, no_differences};
 use crate::sale::record;
 use crate::short_sale;
 use crate::storm::{Storm, Told};
-
-/// A process's number by its name in the text of its metrics, labels and all.
-async fn metric(cell: &CellUnderTest, process: &str, name: &str) -> Option<f64> {
-    let address = cell.stack.endpoint(&name_of(process)).unwrap().metrics.unwrap();
-    let mut line = TcpStream::connect(address).await.ok()?;
-    line.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await.ok()?;
-    let mut text = String::new();
-    line.read_to_string(&mut text).await.ok()?;
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
-}
-
-async fn differences(cell: &CellUnderTest, process: &str, invariant: &str) -> Result<f64, String> {
-    let name = format!("floodgate_audit_differences{{invariant=\"{invariant}\"}}");
-    metric(cell, process, &name).await.ok_or_else(|| format!("{process} tells no {name}"))
-}
-
-/// The audits of all processes that run have found nothing: whatever was done to the cell, its stores agree.
-pub(crate) async fn nothing_was_found(cell: &CellUnderTest) {
-    for process in ["p1", "p2", "p3"] {
-        if cell.stack.state(&name_of(process)).is_ok_and(|state| state == ServerState::Running) {
-            no_differences(cell, process).await;
-        }
-    }
-}
-
-async fn no_differences(cell: &CellUnderTest, process: &str) {
-    for invariant in ["INV-1", "INV-2", "INV-3", "INV-6", "INV-8"] {
-        assert_eq!(
-            differences(cell, process, invariant).await,
-            Ok(0.0),
-            "{invariant} in {process}"
-        );
-    }
-}
 
 /// Waits until the newest head of a bucket covers its whole ledger.
 async fn signed(cell: &CellUnderTest, bucket: BucketRef) -> String {

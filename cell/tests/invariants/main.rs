@@ -17,6 +17,8 @@ mod cell;
 mod chain;
 mod deaths;
 mod expiry;
+#[path = "../support/found.rs"]
+mod found;
 #[path = "../support/line.rs"]
 mod line;
 mod money;

@@ -79,6 +79,7 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
         accepted.extend(past.accepted);
         stories.extend(past.stories);
     }
+    keys_name_their_org(cell, sale).await;
 
     // INV-2: what left one bucket came to another, or is in transit.
     for (transfer, units) in accepted {
@@ -103,7 +104,7 @@ pub(crate) async fn audit(cell: &CellUnderTest, sale: &SaleRecord, told: &Told) 
             assert_eq!(stories[order].state, state, "INV-6: {order}");
         }
     }
-    crate::audited::nothing_was_found(cell).await;
+    crate::found::nothing_was_found(cell).await;
 }
 
 /// The sale's buckets.
@@ -347,6 +348,16 @@ async fn owners_in_redis(
         return Err(format!("INV-3: free in Redis: {free:?}; with nobody: {nobodys:?}"));
     }
     Ok(owners)
+}
+
+/// INV-9: whatever Redis has of the sale lies under its org.
+async fn keys_name_their_org(cell: &CellUnderTest, sale: &SaleRecord) {
+    let url = cell.stack.redis_admin_url("cell-1").unwrap();
+    let redis = redis::Client::open(url).unwrap().get_multiplexed_async_connection().await;
+    let keys: Vec<String> = redis.unwrap().keys(format!("*:{}:*", sale.sale)).await.unwrap();
+    let tag = format!("fg:{{{}:{}:", sale.org, sale.sale);
+    let strays: Vec<&String> = keys.iter().filter(|key| !key.starts_with(&tag)).collect();
+    assert!(!keys.is_empty() && strays.is_empty(), "INV-9: {strays:?} do not begin with {tag}");
 }
 
 /// Captures that were not refunded, by order, from the provider's own file.

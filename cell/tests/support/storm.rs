@@ -38,6 +38,18 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// What others were told, in a later storm on the same sale.
+    #[allow(dead_code, reason = "not every test has a second storm")]
+    pub(crate) fn add(&mut self, more: Told) {
+        self.held.extend(more.held);
+        self.paid.extend(more.paid);
+        self.cancelled.extend(more.cancelled);
+        self.refunded.extend(more.refunded);
+        for (reason, count) in more.refused {
+            *self.refused.entry(reason).or_default() += count;
+        }
+    }
+
     /// An order is acknowledged; its units never change.
     pub(crate) fn hold(&mut self, buyer: BuyerKey, order: &Order) {
         let held = Held { buyer, units: order.units.clone() };

@@ -2,8 +2,9 @@
 //!
 //! `/metrics` is Prometheus' text, `/livez` says that the process runs and checks nothing else,
 //! `/readyz` is 200 while every readiness condition holds and names the missing ones otherwise.
+//! A plane may add paths of its own.
 
-use axum::Router;
+pub use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::IntoResponse;
@@ -22,14 +23,21 @@ const CONNECTIONS_MAX: usize = 64;
 const EXPOSITION: [(HeaderName, &str); 1] =
     [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
 
-/// Answers on `listener` until `end` begins. While the process drains it must still be able to say
+/// Answers on `listener`, what is asked of `more` included, until `end` begins. While the process drains it must still be able to say
 /// so: `end` is a drain of its own, which begins when the process' drain is over.
-pub async fn serve(listener: TcpListener, metrics: Metrics, readiness: Readiness, end: Drain) {
+pub async fn serve(
+    listener: TcpListener,
+    metrics: Metrics,
+    readiness: Readiness,
+    more: Router,
+    end: Drain,
+) {
     let router = Router::new()
         .route("/metrics", get(exposition))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(ready))
-        .with_state(Asked { metrics: metrics.clone(), readiness });
+        .with_state(Asked { metrics: metrics.clone(), readiness })
+        .merge(more);
     let options = ServerOptions {
         name: "admin",
         connections_max: CONNECTIONS_MAX,

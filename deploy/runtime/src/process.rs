@@ -17,7 +17,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::admin;
+use crate::admin::{self, Router};
 use crate::clock::Clock;
 use crate::config::{BAD_CONFIG, ProcessArgs};
 use crate::drain::{Drain, Signals};
@@ -83,8 +83,24 @@ where
     Fut: Future<Output = Result<(), E>> + Send + 'static,
     E: Into<PlaneError>,
 {
+    run_with(plane, version, args, Router::new(), main)
+}
+
+/// The same as [`run`], with paths of the plane's own on its metrics port.
+pub fn run_with<F, Fut, E>(
+    plane: &'static str,
+    version: &'static str,
+    args: &ProcessArgs,
+    more: Router,
+    main: F,
+) -> ExitCode
+where
+    F: FnOnce(Context) -> Fut,
+    Fut: Future<Output = Result<(), E>> + Send + 'static,
+    E: Into<PlaneError>,
+{
     let ended = threads(args.threads).map_err(Failure::Runtime).and_then(|runtime| {
-        let ended = runtime.block_on(live(plane, version, args, main));
+        let ended = runtime.block_on(live(plane, version, args, more, main));
         runtime.shutdown_timeout(RUNTIME_GRACE);
         ended
     });
@@ -108,6 +124,7 @@ async fn live<F, Fut, E>(
     plane: &'static str,
     version: &'static str,
     args: &ProcessArgs,
+    more: Router,
     main: F,
 ) -> Result<bool, Failure>
 where
@@ -137,7 +154,8 @@ where
     readiness.set(SERVING, false);
     tracing::info!(port = "listen", %address, "listening");
     tracing::info!(port = "metrics", address = %admin_address, "listening");
-    after.spawn("admin", admin::serve(admin, metrics.clone(), readiness.clone(), after.clone()));
+    let (counted, ready) = (metrics.clone(), readiness.clone());
+    after.spawn("admin", admin::serve(admin, counted, ready, more, after.clone()));
 
     let clock = Clock::system();
     let data_dir = args.data_dir.clone();

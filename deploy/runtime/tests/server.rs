@@ -324,7 +324,9 @@ async fn the_metrics_port_tells_metrics_life_and_readiness() {
     let (listener, served) = Served::bind().await;
     let admin_end = Drain::new();
     let (metrics, readiness) = (served.metrics.clone(), served.drain.readiness());
-    admin_end.spawn("admin", admin::serve(listener, metrics, readiness.clone(), admin_end.clone()));
+    let more = admin::Router::new().route("/more", axum::routing::get(async || "of its own\n"));
+    let (ready, end) = (readiness.clone(), admin_end.clone());
+    admin_end.spawn("admin", admin::serve(listener, metrics, ready, more, end));
     let calls = Counter::new(&served.metrics, "floodgate_calls_total", "calls", &[("rpc", "Join")]);
     let took =
         Histogram::new(&served.metrics, "floodgate_took_seconds", "took", LATENCY_BOUNDS_S, &[]);
@@ -350,6 +352,7 @@ async fn the_metrics_port_tells_metrics_life_and_readiness() {
     served.drain.announce();
     assert_eq!(get(served.address, "/readyz").await, (503, "not ready: draining\n".to_owned()));
     assert_eq!(get(served.address, "/livez").await.0, 200);
+    assert_eq!(get(served.address, "/more").await, (200, "of its own\n".to_owned()));
     assert_eq!(get(served.address, "/nothing").await.0, 404);
     admin_end.finish(GRACE).await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Moves are committed, a batch at a time, and known in the book.
 
 use super::{Committed, Reply, Work};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{Settled, What};
 use crate::keeper::protocol::{self, AfterRefusal, Next, Refusal};
 use crate::keeper::{End, Keeper, Reign, Stage, sweep};
@@ -41,6 +42,7 @@ impl<'a> Committer<'a> {
             return Ok(done);
         }
         self.keeper.ports.metrics.settle_batch(steps.len());
+        failpoint::reach(Failpoint::SettleAsked).await;
         let (moves, replies): (Vec<Move>, Vec<Option<Reply>>) = steps.into_iter().unzip();
         match self.commit(&moves).await {
             Ok(at_us) => self.note(moves.into_iter().zip(replies), at_us, &mut done),
@@ -97,7 +99,9 @@ impl<'a> Committer<'a> {
         let _waiting = self.keeper.waits.begin(Stage::Settle);
         let mut tries = 1;
         loop {
-            match batch.commit(pool, moves).await {
+            let done =
+                failpoint::reply(Failpoint::SettleCommitted, batch.commit(pool, moves)).await;
+            match self.keeper.ports.metrics.refused_late("settle", done) {
                 Ok(at_us) => {
                     self.committed += 1;
                     return Ok(at_us);
@@ -105,6 +109,7 @@ impl<'a> Committer<'a> {
                 Err(error) => match protocol::after(protocol::said_by_ledger(&error), tries) {
                     Next::Repeat => {
                         tracing::warn!(%error, "a move's outcome is unknown");
+                        failpoint::reach(Failpoint::SettleRepeat).await;
                         tries += 1;
                     }
                     Next::Doubt => return Err(error.after_unknown()),

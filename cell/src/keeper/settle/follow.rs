@@ -1,6 +1,7 @@
 //! Redis follows what was committed: one batch at a time, in the order of the commits; then whoever waits is told.
 
 use super::Committed;
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::Settled;
 use crate::keeper::protocol::{self, Next};
 use crate::keeper::{End, Keeper, Reign};
@@ -50,8 +51,11 @@ impl<'a> Follower<'a> {
         let inventory = self.keeper.ports.inventory(self.keeper);
         let batch = (self.reign.epoch, self.followed + 1);
         let mut tries = 1;
+        failpoint::reach(Failpoint::SettleNoted).await;
         loop {
-            match inventory.settle(&self.reign.run, &self.reign.keys, batch, settled).await {
+            let done = inventory.settle(&self.reign.run, &self.reign.keys, batch, settled);
+            let done = failpoint::reply(Failpoint::SettleFollowed, done).await;
+            match self.keeper.ports.metrics.refused_late("settle", done) {
                 Ok(_) => {
                     self.followed += 1;
                     return Ok(());
