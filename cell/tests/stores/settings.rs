@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use floodgate_cell::ledger::{self, Power, Settings};
-use local::{LocalError, PlaneBinaries, PlaneSpec, Stack, StackOptions};
+use local::{KeyFiles, LocalError, PlaneBinaries, PlaneSpec, Stack, StackOptions};
 
 /// Long enough for a slow machine; nobody waits that long unless something is wrong.
 const DEADLINE: Duration = Duration::from_secs(45);
@@ -18,6 +18,8 @@ fn process(stack: &Stack, role: &str, owner: Option<String>) -> PlaneSpec {
     ]
     .map(str::to_owned)
     .into();
+    let key = KeyFiles::ledger(stack.folder(), "cell-1").unwrap();
+    args.push(format!("--ledger-key={}", key.private.display()));
     args.push(format!("--postgres={role}"));
     args.extend(owner.map(|owner| format!("--postgres-owner={owner}")));
     PlaneSpec {
