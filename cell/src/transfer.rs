@@ -9,6 +9,8 @@
 //! under the transfer's id and first writes, then tells: so a record that is old, told twice or lost changes nothing. What
 //! is decided here takes values and does no IO; a keeper carries it out, or the archive for a bucket at rest.
 
+#[cfg(test)]
+mod model;
 mod news;
 
 pub(crate) use news::{News, Seen};
