@@ -18,7 +18,7 @@ DRILLS := --features floodgate-cell/drills
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench drill bugs released lint fmt clippy docs protos fresh clean packages bins
+.PHONY: help demo test bench drill bugs model released lint fmt clippy docs protos fresh clean packages bins
 
 help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
@@ -26,6 +26,7 @@ help:
 	@echo 'make bench                                    every figure beside its budget'
 	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault on one platform; without a name, what there is'
 	@echo 'make bugs [BUG=name]                          each seeded bug, and the test that finds it'
+	@echo 'make model                                    take-over, line and transfers in every order of events'
 	@echo 'make released                                 that nothing of drills is in what is released'
 	@echo 'make lint                                     format, lints, documentation, protos'
 	@echo 'make fresh                                    demo and test on a new Debian, as root'
@@ -65,6 +66,9 @@ drill: packages
 bugs: packages
 	$(CARGO) build --locked --workspace --bins $(DRILLS)
 	$(CARGO) test --locked --workspace $(DRILLS) --test seeded -- $(BUG)
+
+model: packages
+	FLOODGATE_MODEL=large $(CARGO) test --locked --release -p floodgate-cell --lib model -- --nocapture --test-threads=1
 
 # The same test looks into a program without the feature here, and into one with it in `make test`.
 released: packages
