@@ -1,7 +1,7 @@
 //! The stage that moves orders on: a batch is committed by Postgres, known in the book, and then followed in Redis, so
 //! that a unit is free only after the end of its order is written.
 //!
-//! Two work hand in hand, each on one batch at a time and in the same order: [`commit`] writes the next batch while
+//! Two work hand in hand, each on one batch at a time and in the same order: [`mod@commit`] writes the next batch while
 //! [`follow`] tells Redis of the last one. What somebody asked for (a payment's step, a cancel, a grant to take back) takes
 //! turns with what the sweep finds overdue, so that neither waits for more than one batch of the other.
 
