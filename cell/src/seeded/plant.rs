@@ -35,17 +35,14 @@ bugs! {
     BatchAppliedAgain = "batch-applied-again", "A batch that is sent again is applied again.";
     GateIgnored = "gate-ignored", "A ticket of any rank may reserve.";
     DeclinedIsPaid = "declined-is-paid", "A declined card is taken for a capture.";
+    MoveThatCopies = "move-that-copies", "A bucket that gives units up keeps them in its share.";
 }
 
 /// Lines of the library in Redis, and what stands there instead.
 const LUA: &[(Bug, &str, &str)] = &[
     (Bug::NoFenceInRedis, "  if values[1] ~= epoch then\n", "  if false then\n"),
     (Bug::CapUnchecked, "    elseif paid + quantity > cap then\n", "    elseif false then\n"),
-    (
-        Bug::ReleaseTwice,
-        "        if redis.call('GETRANGE', keys[2], unit * 16, unit * 16 + 15) == order then\n",
-        "        if true then\n",
-    ),
+    (Bug::ReleaseTwice, "        if owners[unit] == order then\n", "        if true then\n"),
     (Bug::TicketSpentTwice, "    elseif rank < spent then\n", "    elseif false then\n"),
     (
         Bug::BatchAppliedAgain,
@@ -79,6 +76,12 @@ const SQL: &[(Bug, &str, &str, &str)] = &[
         "settle",
         "                      and (o.state = 1 or o.state in (2, 6) and e.attempt = o.attempt)\n",
         "                      and true\n",
+    ),
+    (
+        Bug::MoveThatCopies,
+        "give_up",
+        "    from unnest(v_shares - v_units) r;\n",
+        "    from unnest(v_shares) r;\n",
     ),
 ];
 

@@ -20,6 +20,7 @@ const CHECKS: &[(&str, &str)] = &[
     ("stores", "inventory::a_batch_of_holds_means_its_holds_one_after_another"),
     ("stores", "settles::an_order_moves_only_as_its_state_its_time_and_its_attempt_allow"),
     ("stores", "model::both_stores_live_as_the_model_does"),
+    ("stores", "moves::units_are_never_copied_and_never_lost"),
     ("failpoints", "keeper_paused::inv_8_redis_refuses_the_late_write_of_a_keeper_that_was_held"),
     (
         "failpoints",
@@ -57,6 +58,7 @@ fn first(bug: Bug) -> &'static str {
         Bug::TicketSpentTwice => "inventory::paid_units_count",
         Bug::GateIgnored => "refusals::inv_7",
         Bug::DeclinedIsPaid => "refusals::requests_are_remembered",
+        Bug::MoveThatCopies => "moves::units_are_never_copied",
     }
 }
 
