@@ -57,7 +57,7 @@ pub const SWEEP_MOVES_MAX: usize = 128;
 pub const SWEEPS_AT_ONCE_MAX: usize = 1;
 /// The sweep rests for as long as it works, so that others get on; less the later it is. From here on it does not rest at
 /// all and takes whole batches.
-pub const SWEEP_LATE_MS: u64 = 1_000;
+pub const SWEEP_LATE_MS: u64 = 1_750;
 /// From how long a commit has been under way on new holds are refused instead of queued behind it.
 pub const WRITER_SLOW_MS: u64 = 1_000;
 /// When a buyer may ask again who was refused because of that.

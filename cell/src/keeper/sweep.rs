@@ -115,10 +115,10 @@ mod tests {
         // How late, how long a batch took; how long it rests, and how many of 256 it takes.
         let rows = [
             (ms(0), ms(6), ms(6), SWEEP_MOVES_MAX),
-            (ms(500), ms(6), ms(3), SWEEP_MOVES_MAX),
-            (ms(750), ms(6), Duration::from_micros(1_500), SWEEP_MOVES_MAX),
-            (ms(1_000), ms(6), ms(0), 256),
-            (ms(0), ms(60_000), ms(1_000), SWEEP_MOVES_MAX),
+            (LATE / 2, ms(6), ms(3), SWEEP_MOVES_MAX),
+            (LATE * 3 / 4, ms(6), Duration::from_micros(1_500), SWEEP_MOVES_MAX),
+            (LATE, ms(6), ms(0), 256),
+            (ms(0), ms(60_000), LATE, SWEEP_MOVES_MAX),
         ];
         for (late, took, rests, takes) in rows {
             assert_eq!((rest_when(late, took), slice_when(late, 256)), (rests, takes), "{late:?}");

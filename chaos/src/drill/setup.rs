@@ -71,7 +71,7 @@ impl Default for Setup {
             admission_rate: 200,
             hold_ttl: Duration::from_millis(1_500),
             live_orders: 0,
-            live_orders_per_s: 2_000,
+            live_orders_per_s: 4_000,
             faults: Faults {
                 latency_ms: 50,
                 latency_jitter_ms: 20,
