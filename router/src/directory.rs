@@ -136,7 +136,8 @@ impl OrgEntry {
 }
 
 impl SaleEntry {
-    fn new(record: SaleRecord) -> Option<SaleEntry> {
+    /// None: the record cannot be read.
+    pub(crate) fn new(record: SaleRecord) -> Option<SaleEntry> {
         Some(SaleEntry {
             id: record.sale.parse().ok()?,
             org: record.org.parse().ok()?,

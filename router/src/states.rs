@@ -94,7 +94,7 @@ impl States {
         let mut page = SaleState {
             sale: entry.name.to_string(),
             phase: decided_phase(entry, now_ms).into(),
-            stock: record.stock.into(),
+            stock: offered(record),
             sold_out: self.is_sold_out(entry),
             ..SaleState::default()
         };
@@ -129,8 +129,8 @@ impl States {
     }
 }
 
-/// Whether everything that a sale offers is paid for. Units that the merchant has taken back are offered no more. A bucket
-/// that was not heard of has what the others lack, and units in transit are paid for by nobody, so both keep it from this.
+/// Whether everything that a sale offers is paid for. A bucket that was not heard of has what the others lack, and units
+/// in transit are paid for by nobody, so both keep it from this.
 fn is_gone<'a>(record: &SaleRecord, buckets: impl Iterator<Item = &'a BucketState>) -> bool {
     let mut paid = 0;
     for bucket in buckets {
@@ -139,7 +139,12 @@ fn is_gone<'a>(record: &SaleRecord, buckets: impl Iterator<Item = &'a BucketStat
         }
         paid += u64::from(bucket.paid);
     }
-    paid >= u64::from(record.stock.saturating_sub(record.surrendered))
+    paid >= offered(record)
+}
+
+/// The units that a sale offers: those that the merchant took back are offered no more.
+fn offered(record: &SaleRecord) -> u64 {
+    record.stock.saturating_sub(record.surrendered).into()
 }
 
 /// What the sale's record says of now.
@@ -237,6 +242,17 @@ mod tests {
             let states: Vec<_> = buckets.iter().copied().map(bucket).collect();
             let record = SaleRecord { stock, surrendered, ..SaleRecord::default() };
             assert_eq!(is_gone(&record, states.iter()), gone, "{buckets:?} {stock} {surrendered}");
+        }
+    }
+
+    #[test]
+    fn a_page_shows_what_the_sale_offers() {
+        for (stock, surrendered, shown) in [(10, 0, 10), (10, 4, 6), (14, 4, 10), (10, 10, 0)] {
+            let (org, sale) = ("acme".into(), "s01".into());
+            let record = SaleRecord { org, sale, stock, surrendered, ..SaleRecord::default() };
+            let entry = SaleEntry::new(record).unwrap();
+            let page = States::default().page(&entry, 1);
+            assert_eq!(page.stock, shown, "{stock} without {surrendered}");
         }
     }
 }

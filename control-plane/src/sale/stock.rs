@@ -6,14 +6,11 @@
 //! once a bucket has given them up. Transfers are named after the request: the same request never makes two.
 
 use proto::fault::Fault;
-use proto::limits::{SALE_UNITS_MAX, TRANSFERS_AT_ONCE_MAX};
+use proto::limits::{SALE_UNITS_MAX, TRANSFER_UNITS_MAX, TRANSFERS_AT_ONCE_MAX};
 use proto::wire::cell::transfer_record::State;
 use proto::wire::cell::{BucketPlan, BucketReport, SaleRecord, TransferRecord, UnitRange};
 use ring::digest;
 use std::cmp::Reverse;
-
-/// Units that are asked of a bucket at once: a giver takes them out of its Redis in one call.
-const ASKED_UNITS_MAX: u32 = 65_536;
 
 /// The field of the requests that says how many.
 const UNITS: &str = "units";
@@ -113,7 +110,8 @@ pub fn surrender(
         let mut wanted = u32::try_from(part + more).unwrap_or(u32::MAX);
         let mut place = 0;
         while wanted > 0 {
-            let asked = wanted.min(ASKED_UNITS_MAX);
+            // A giver gives no more at a time, and would leave out the rest.
+            let asked = wanted.min(TRANSFER_UNITS_MAX);
             let mut transfer = begin(sale, request, (bucket, place), asked, now_ms);
             transfer.from = Some(bucket);
             transfer.set_state(State::Asked);
@@ -213,12 +211,14 @@ mod tests {
             surrender(&sale(3_000_000, 2), 1_000_000, &reports(&[900_000; 2]), REQUEST, 1);
         let transfers = million.unwrap().transfers;
         let total: u32 = transfers.iter().map(|transfer| transfer.wanted).sum();
-        assert_eq!((total, transfers.len()), (1_000_000, 16));
-        assert!(transfers.iter().all(|transfer| transfer.wanted <= ASKED_UNITS_MAX));
+        let parts = 2 * 500_000_u32.div_ceil(TRANSFER_UNITS_MAX) as usize;
+        assert_eq!((total, transfers.len()), (1_000_000, parts));
+        // Of what is asked beyond that the giver would give nothing.
+        assert!(transfers.iter().all(|transfer| transfer.wanted <= TRANSFER_UNITS_MAX));
         let mut ids: Vec<_> = transfers.iter().map(|transfer| &transfer.transfer).collect();
         ids.sort();
         ids.dedup();
-        assert_eq!(ids.len(), 16);
+        assert_eq!(ids.len(), parts);
     }
 
     proptest! {
