@@ -96,7 +96,8 @@ struct Check<'a> {
 /// The bucket whose rows are being read.
 struct OpenBucket {
     number: u32,
-    head: String,
+    /// Its head, if it can be believed.
+    head: Option<Head>,
     chain: Chain,
     replay: Replay,
     orders: HashSet<OrderId>,
@@ -179,13 +180,25 @@ impl Check<'_> {
         }
         self.open = Some(OpenBucket {
             number,
-            head,
+            head: self.believed(number, &head),
             chain: Chain::default(),
             replay: Replay::default(),
             orders: HashSet::new(),
             tickets: HashSet::new(),
             transfers: Vec::new(),
         });
+    }
+
+    /// The head of a bucket in a file, which must be signed, and be the bucket's.
+    fn believed(&mut self, number: u32, text: &str) -> Option<Head> {
+        let what = match Head::verify(text, self.against.keys) {
+            Ok(head) if self.is_of(&head, number) => return Some(head),
+            Ok(_) => "its head is another ledger's".into(),
+            Err(_) if text.is_empty() => "no head of it was signed, so it proves nothing".into(),
+            Err(flaw) => format!("its head cannot be believed: {flaw}"),
+        };
+        self.find(Some(number), None, what);
+        None
     }
 
     fn row(&mut self, row: &Row) {
@@ -204,10 +217,13 @@ impl Check<'_> {
                 open.chain.stand_at(row);
             }
         }
-        let continued = self.kept.iter().filter(|kept| self.is_of(kept, open.number));
-        let broken =
-            continued.filter(|kept| kept.seq == row.seq && !kept.covers(&open.chain)).count();
-        if broken > 0 {
+        // Here and not at the end: rows that came later are no reason to believe those that a head covers.
+        let denies = |head: &Head| head.seq == row.seq && !head.covers(&open.chain);
+        if open.head.as_ref().is_some_and(denies) {
+            let what = "up to here this is not the ledger of which its head was signed";
+            self.find(number, Some(row.seq), what.into());
+        }
+        if self.kept.iter().any(|kept| self.is_of(kept, open.number) && denies(kept)) {
             let what = "up to here this is not the ledger of which a kept head was signed: it was written anew";
             self.find(number, Some(row.seq), what.into());
         }
@@ -219,36 +235,16 @@ impl Check<'_> {
         let Some(open) = self.open.take() else { return };
         let number = Some(open.number);
         let last = open.chain.seq();
-        match Head::verify(&open.head, self.against.keys) {
-            Err(_) if open.head.is_empty() => {
-                self.find(number, None, "no head of it was signed, so it proves nothing".into());
+        match open.head.map(|head| head.seq) {
+            Some(covered) if covered > last => {
+                let what = format!("rows are missing: its head was signed for row {covered}");
+                self.find(number, Some(last), what);
             }
-            Err(flaw) => self.find(number, None, format!("its head cannot be believed: {flaw}")),
-            Ok(head) if !self.is_of(&head, open.number) => {
-                self.find(number, None, "its head is another ledger's".into());
+            Some(covered) if covered < last => {
+                let what = "the signed head does not cover the rows from here on";
+                self.find(number, Some(covered + 1), what.into());
             }
-            Ok(head) if head.seq > last => {
-                self.find(
-                    number,
-                    Some(last),
-                    format!("rows are missing: its head was signed for row {}", head.seq),
-                );
-            }
-            Ok(head) if head.seq < last => {
-                self.find(
-                    number,
-                    Some(head.seq + 1),
-                    "the signed head does not cover the rows from here on".into(),
-                );
-            }
-            Ok(head) if !head.covers(&open.chain) => {
-                self.find(
-                    number,
-                    Some(last),
-                    "this is not the ledger of which its head was signed".into(),
-                );
-            }
-            Ok(_) => {}
+            Some(_) | None => {}
         }
         let newest = self.kept.iter().filter(|kept| self.is_of(kept, open.number));
         if let Some(newest) = newest.map(|kept| kept.seq).max().filter(|seq| *seq > last) {

@@ -5,6 +5,8 @@
     reason = "the seed is printed; numbers are small"
 )]
 
+#[path = "tests/behind.rs"]
+mod behind;
 #[path = "tests/forge.rs"]
 mod forge;
 #[path = "tests/random_sale.rs"]

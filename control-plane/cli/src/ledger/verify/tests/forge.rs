@@ -190,7 +190,7 @@ fn of_rows(
 }
 
 /// The files with this head for a bucket.
-fn of_head(sale: &RandomSale, bucket: usize, head: String) -> Vec<String> {
+pub(super) fn of_head(sale: &RandomSale, bucket: usize, head: String) -> Vec<String> {
     let mut items = sale.items();
     for item in items.iter_mut().flatten() {
         if let Item::Bucket { bucket: number, head: signed } = item
@@ -203,7 +203,7 @@ fn of_head(sale: &RandomSale, bucket: usize, head: String) -> Vec<String> {
 }
 
 /// Changes what an entry says, with a root that fits.
-fn change_an_entry(rows: &mut [Row], luck: &mut StdRng) {
+pub(super) fn change_an_entry(rows: &mut [Row], luck: &mut StdRng) {
     let at = luck.random_range(0..rows.len());
     let row = &mut rows[at];
     let mut batch = LedgerBatch::decode(&row.entries[..]).unwrap();

@@ -229,10 +229,18 @@ impl RandomSale {
 
     /// The items of each file: buckets 0 and 1, and the others.
     pub(super) fn items(&self) -> Vec<Vec<Item>> {
+        self.items_up_to(|last| last)
+    }
+
+    /// The same, with heads for the row that `covered` makes of a bucket's last one.
+    pub(super) fn items_up_to(&self, covered: impl Fn(usize) -> usize) -> Vec<Vec<Item>> {
         let mut files = vec![Vec::new(), Vec::new()];
         for (bucket, rows) in self.buckets.iter().enumerate() {
             let file = &mut files[usize::from(bucket > 1)];
-            file.push(Item::Bucket { bucket: bucket as u32, head: self.head(bucket, rows.len()) });
+            file.push(Item::Bucket {
+                bucket: bucket as u32,
+                head: self.head(bucket, covered(rows.len())),
+            });
             file.extend(rows.iter().cloned().map(Item::Row));
         }
         files.retain(|file| !file.is_empty());
