@@ -1,8 +1,10 @@
 //! The archive: orders of buckets that are at rest. Nobody keeps such a bucket any more, and nothing in it changes, so any
 //! process of the cell may answer for it, from the ledger.
 
+mod report;
 mod transfer;
 
+pub(crate) use report::{RestedReports, rested_reports};
 pub(crate) use transfer::rested_transfers;
 
 use crate::keeper::{LookupAsked, Ports, Why, look_up};
@@ -54,6 +56,11 @@ impl Archive {
     /// A bucket that is at rest.
     pub(crate) fn find(&self, sale: &str, number: u32) -> Option<BucketRef> {
         self.resting.load().get(&(sale.into(), number)).copied()
+    }
+
+    /// Every bucket that is known to be at rest, by its sale and number.
+    fn all(&self) -> Arc<Resting> {
+        self.resting.load_full()
     }
 
     /// Takes a call for a bucket that is at rest; any other call comes back.

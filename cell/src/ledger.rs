@@ -12,6 +12,7 @@ mod key;
 mod lookup;
 mod of_org;
 mod refund;
+mod rest;
 mod schema;
 mod settings;
 mod settle;
@@ -25,7 +26,8 @@ pub use hold::{Hold, HoldBatch};
 pub use key::LedgerKey;
 pub use lookup::{Found, find_orders};
 pub(crate) use of_org::read_of;
-pub use refund::{Refund, epoch_at_rest, is_refund_written, refunding};
+pub use refund::{Refund, is_refund_written, refunding};
+pub use rest::{Rested, rest, rested, resting};
 #[cfg(feature = "drills")]
 pub(crate) use schema::MIGRATIONS;
 pub use schema::{migrate, missing};
@@ -35,7 +37,7 @@ pub use settle::{Move, SettleBatch};
 pub use stock::{Aliases, Share, accept, set_sale};
 pub use takeover::{
     Beat, Candidate, GateRow, Holder, Life, Loaded, SpentTicket, beat, candidates, leave, load,
-    rest, resting, set_gate, take_over,
+    set_gate, take_over,
 };
 pub use transfer::TransferSide;
 

@@ -158,8 +158,8 @@ async fn resting(
     }
     let refund = refund_of(&found, Vec::new())?;
     let again = || Fault::later(Reason::BucketMoving, AGAIN_MS);
-    let epoch = ledger::epoch_at_rest(&class.pool, bucket).await.map_err(|_| again())?;
-    let epoch = epoch.ok_or_else(again)?;
+    let rested = ledger::rested(&class.pool, bucket).await.map_err(|_| again())?;
+    let epoch = rested.ok_or_else(again)?.epoch;
     desk.refund(epoch, &refund).await.map_err(|error| error.fault(order))?;
     ports.metrics.refunded();
     Ok(shown(&found, found.units.clone()))

@@ -1,6 +1,6 @@
 //! A cell process put together: the only file that knows all of its parts.
 
-use crate::archive::{Archive, rested_transfers};
+use crate::archive::{Archive, RestedReports, rested_reports, rested_transfers};
 use crate::audit::{AuditMetrics, AuditPorts, audit};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
@@ -34,6 +34,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 /// How long after its last sign of life a process stands in etcd.
@@ -91,6 +92,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     readiness.set("postgres", true);
 
     let end = drain.token();
+    look_after_rest(&config, &ports, (&sales, &background, &workers), &drain);
     let replaced = CancellationToken::new();
     // Calls are taken until the last bucket is handed over, so that nobody is left without a word.
     let left = CancellationToken::new();
@@ -100,10 +102,6 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         claims.await;
         drop(leaving);
     });
-    let moved = rested_transfers(ports.clone(), background.clone(), end.clone());
-    drain.spawn_on(&workers, "archive transfers", moved);
-    let archive = ports.archive.clone().serve(background, end.clone());
-    drain.spawn_on(&workers, "archive", archive);
     drain.spawn_on(&workers, "reconcile", reconcile(kept.clone(), end.clone()));
     let auditing = audit_ports(&config, kept.clone(), &metrics)?;
     drain.spawn_on(&workers, "audit", audit(auditing, end.clone()));
@@ -179,6 +177,24 @@ fn followed(config: &Config, data_dir: &Path) -> DecisionsOptions {
         snapshot_file: Some(data_dir.join("decisions")),
         ..DecisionsOptions::new(config.etcd.clone(), prefixes)
     }
+}
+
+/// Answers, reports and accepts units for buckets at rest.
+fn look_after_rest(
+    config: &Config,
+    ports: &Arc<Ports>,
+    (sales, pool, workers): (&Sales, &PgPool, &Handle),
+    drain: &Drain,
+) {
+    let (end, etcd) = (drain.token(), config.etcd.clone());
+    let reports =
+        RestedReports { ports: ports.clone(), pool: pool.clone(), sales: sales.clone(), etcd };
+    let reports = Arc::new(reports);
+    let moved = rested_transfers(ports.clone(), pool.clone(), reports.clone(), end.clone());
+    drain.spawn_on(workers, "archive transfers", moved);
+    drain.spawn_on(workers, "archive reports", rested_reports(reports, end.clone()));
+    let archive = ports.archive.clone().serve(pool.clone(), end);
+    drain.spawn_on(workers, "archive", archive);
 }
 
 /// Tells the control plane what buckets report and how far transfers have come.

@@ -47,6 +47,8 @@ pub const STAGE_CALLS_WAITING_MAX: usize = 8_192;
 pub const BUCKETS_KEPT_MAX: usize = 4_096;
 /// Buckets at rest whose orders a process can show.
 pub const ARCHIVE_BUCKETS_MAX: usize = 65_536;
+/// Buckets at rest of unsettled sales whose reports a process looks after in one round.
+pub const RESTED_REPORTS_MAX: usize = 64;
 /// Times that a keeper repeats a batch whose outcome is unknown before it takes the bucket over anew.
 pub const BATCH_TRIES_MAX: u32 = 3;
 /// Batches of a keeper that are committed and that Redis has yet to hear of, behind the one that it is told of.

@@ -147,20 +147,3 @@ pub async fn refunding(
         })
         .collect()
 }
-
-/// The epoch of a bucket at rest. None: it is not at rest.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub async fn epoch_at_rest(pool: &PgPool, bucket: BucketRef) -> Result<Option<i64>, LedgerError> {
-    let mut reading = read_of(pool, bucket.org).await?;
-    let epoch = sqlx::query_scalar(
-        "select epoch from bucket where org = $1 and sale = $2 and bucket = $3 and settled",
-    )
-    .bind(bucket.org)
-    .bind(bucket.sale)
-    .bind(bucket.bucket);
-    let epoch = epoch.fetch_optional(&mut *reading).await?;
-    reading.commit().await?;
-    Ok(epoch)
-}

@@ -180,19 +180,7 @@ pub async fn candidates(pool: &PgPool, most: usize) -> Result<Vec<Candidate>, Le
         .collect()
 }
 
-/// The buckets that are at rest, by their sales' ids, the newest sales first, at most `most`.
-///
-/// # Errors
-/// When Postgres does not answer.
-pub async fn resting(pool: &PgPool, most: usize) -> Result<Vec<(String, BucketRef)>, LedgerError> {
-    let rows = sqlx::query("select org, sale, bucket, sale_id from buckets_at_rest($1)")
-        .bind(i64::try_from(most).unwrap_or(i64::MAX))
-        .fetch_all(pool)
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get("sale_id")?, bucket_of(row)?))).collect()
-}
-
-fn bucket_of(row: &PgRow) -> Result<BucketRef, sqlx::Error> {
+pub(super) fn bucket_of(row: &PgRow) -> Result<BucketRef, sqlx::Error> {
     Ok(BucketRef {
         org: row.try_get("org")?,
         sale: row.try_get("sale")?,
@@ -362,17 +350,4 @@ pub async fn set_gate(
         .execute(pool)
         .await?;
     Ok(())
-}
-
-/// Puts a bucket to rest if its sale is over and none of its orders is live. Returns whether it is at rest.
-///
-/// # Errors
-/// [`LedgerError`]; repeating it is safe.
-pub async fn rest(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<bool, LedgerError> {
-    let at_rest = sqlx::query_scalar("select rest($1, $2, $3, $4)")
-        .bind(bucket.org)
-        .bind(bucket.sale)
-        .bind(bucket.bucket)
-        .bind(epoch);
-    Ok(at_rest.fetch_one(pool).await?)
 }

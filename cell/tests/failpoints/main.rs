@@ -24,6 +24,9 @@ mod keeper_paused;
 #[allow(dead_code, reason = "other tests need the rest of it")]
 #[path = "../support/line.rs"]
 mod line;
+#[allow(dead_code, reason = "other tests need the rest of it")]
+#[path = "../support/planner.rs"]
+mod planner;
 mod play;
 #[path = "../support/sale.rs"]
 mod sale;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use floodgate_cell::ledger;
 use local::{Failpoint, FailpointAction};
 use proto::id::BuyerKey;
 use proto::wire::cell::SaleRecord;
@@ -12,6 +13,7 @@ use crate::audit::audit;
 use crate::cell::{DEADLINE, GOOD_CARD, StateOf, id_of, name_of, until};
 use crate::chain::checked_ledger;
 use crate::desk::charge;
+use crate::planner::Planner;
 use crate::play::{Play, called_off};
 use crate::storm::{Storm, Told};
 
@@ -80,6 +82,18 @@ async fn rest(play: &mut Play, point: &Failpoint, action: FailpointAction, sale:
     until(DEADLINE, async || match play.row(sale).await {
         (_, true) => Ok(()),
         (epoch, false) => Err(format!("{} is not at rest under {epoch}", sale.sale)),
+    })
+    .await;
+    // Whoever was to report it may be dead, and the sale would never be settled.
+    let (mut planner, bucket) = (Planner::of(&play.cell, sale).await, play.cell.bucket(&sale.sale));
+    let rested = ledger::rested(&play.cell.pool, bucket.await).await.unwrap().unwrap();
+    until(DEADLINE, async || match planner.report(0).await {
+        Some(report) if report.settled => {
+            let told = (report.epoch, report.granted, report.paid);
+            assert_eq!(told, (rested.epoch.cast_unsigned(), rested.granted, rested.paid));
+            Ok(())
+        }
+        other => Err(format!("that it is at rest is not reported: {other:?}")),
     })
     .await;
 }

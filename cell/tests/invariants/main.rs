@@ -23,6 +23,7 @@ mod found;
 mod line;
 mod money;
 mod moves;
+#[path = "../support/planner.rs"]
 mod planner;
 mod refunds;
 mod refusals;

@@ -305,6 +305,9 @@ async fn inv_2_the_merchant_adds_units_and_takes_them_back() {
     };
     planner.begin(5, late).await;
     assert_eq!(planner.end(5).await, 5);
+    // The control plane must know of them before it sees that nothing is on its way, or the books would not add up.
+    let last = planner.report(1).await.unwrap();
+    assert_eq!((last.settled, last.granted, last.free), (true, 4 + 5, 4 + 5), "{last:?}");
     let sale = SaleRecord { stock: 4 - 1 + 3 + 4 + 5 + 1, ..sale };
     audit(&cell, &sale, &Told::default()).await;
 }

@@ -165,10 +165,15 @@ async fn older_epochs_move_nothing_and_a_bucket_at_rest_accepts() {
 
     let over = SaleRecord { state: State::Cancelled.into(), update_ms: 9, ..old.record.clone() };
     ledger::set_sale(&stores.pool, now.bucket, &over).await.unwrap();
+    assert_eq!(ledger::rested(&stores.pool, now.bucket).await.unwrap(), None);
     assert!(ledger::rest(&stores.pool, now.bucket, now.epoch).await.unwrap());
-    let epoch = ledger::epoch_at_rest(&stores.pool, now.bucket).await.unwrap();
-    assert_eq!(epoch, Some(now.epoch));
+    let rested = |granted| {
+        let (epoch, paid, head) = (now.epoch, 0, None);
+        Some(ledger::Rested { epoch, granted, paid, head })
+    };
+    assert_eq!(ledger::rested(&stores.pool, now.bucket).await.unwrap(), rested(10));
     assert_eq!(side(&now, id(2), None).accept(&stores.pool, &more).await.unwrap(), more);
+    assert_eq!(ledger::rested(&stores.pool, now.bucket).await.unwrap(), rested(12));
     assert_eq!(side(&now, id(3), None).give_up(&stores.pool, &[]).await.unwrap(), []);
     assert_eq!(stores.counts(now.bucket).await, (2, 12, 0, 0));
 }
