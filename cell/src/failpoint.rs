@@ -92,6 +92,19 @@ failpoints! {
     RestAsked = "rest.asked", step, "The bucket may rest; Postgres has not been asked.";
     RestSet = "rest.set", reply, "The bucket is at rest; its keeper does not know.";
 
+    RestedAccepted = "rested.accepted", reply, "A bucket at rest has accepted units; its report is as before.";
+    RestedReported = "rested.reported", reply, "The report of a bucket at rest is corrected in etcd; nobody knows.";
+
+    TransferAsked = "transfer.asked", step, "Units are asked for; Redis has them free.";
+    TransferTaken = "transfer.taken", reply, "Redis has let units go; Postgres knows nothing of it.";
+    TransferGivenUp = "transfer.given-up", reply, "That units are given up is committed; nobody knows.";
+    TransferAccept = "transfer.accept", step, "Units are in transit to this bucket; Postgres has not been asked.";
+    TransferAccepted = "transfer.accepted", reply, "That units are accepted is committed; neither book nor Redis knows of it.";
+    TransferBooked = "transfer.booked", step, "Units that came are in the book; Redis knows nothing of them.";
+    TransferAppended = "transfer.appended", reply, "Redis may grant units that came; nobody knows.";
+    TransferTell = "transfer.tell", step, "A part of a transfer is done here; etcd was not told.";
+    TransferTold = "transfer.told", reply, "Etcd has the news of a transfer; nobody knows.";
+
     RefundAsked = "refund.asked", step, "A paid order is to be refunded; nothing is written down.";
     RefundBegun = "refund.begun", reply, "That the money goes back is committed; the provider still has it.";
     RefundGiven = "refund.given", reply, "The money is back; the order is PAID.";

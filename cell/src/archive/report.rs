@@ -3,6 +3,7 @@
 //! until a sale is settled, whether what stands in etcd of its buckets at rest is what stands in Postgres, and corrects it.
 
 use super::Archive;
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::Ports;
 use crate::ledger::{self, BucketRef, LedgerError, Rested};
 use crate::sales::Sales;
@@ -122,7 +123,8 @@ impl RestedReports {
         let as_seen = Compare::mod_revision(key.as_str(), CompareOp::Equal, revision);
         let put = TxnOp::put(key.as_str(), report.encode_to_vec(), None::<PutOptions>);
         let call = etcd.txn(Txn::new().when([as_seen]).and_then([put]));
-        let is_told = within("report", call).await?.succeeded();
+        let told = within("report", call);
+        let is_told = failpoint::reply(Failpoint::RestedReported, told).await?.succeeded();
         if is_told {
             tracing::info!(sale, bucket = number, "corrected the report of a bucket at rest");
         }

@@ -3,6 +3,7 @@
 
 use super::RestedReports;
 use super::report::Failed;
+use crate::failpoint::{self, Failpoint};
 use crate::keeper::Ports;
 use crate::ledger::{self, TransferSide};
 use crate::transfer::{self, Part, Seen, Step};
@@ -57,7 +58,9 @@ async fn answer(
             Step::Tell(told) => told,
             Step::GiveUp { .. } => transfer::told(record, part, &side.give_up(pool, &[]).await?),
             Step::Accept { units } => {
-                transfer::told(record, part, &side.accept(pool, &units).await?)
+                let accepted = side.accept(pool, &units);
+                let accepted = failpoint::reply(Failpoint::RestedAccepted, accepted).await?;
+                transfer::told(record, part, &accepted)
             }
         };
         // The report first: otherwise nothing of the sale would be on its way, and its books would not add up (INV-2).

@@ -7,6 +7,7 @@ use super::Failpoint;
 use crate::inventory::InventoryError;
 use crate::ledger::LedgerError;
 use crate::payment::ProviderError;
+use runtime::etcd::EtcdError;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -182,6 +183,12 @@ impl Lost for LedgerError {
 impl Lost for ProviderError {
     fn lost() -> Self {
         ProviderError::Unknown(WHY.into())
+    }
+}
+
+impl Lost for EtcdError {
+    fn lost() -> Self {
+        EtcdError::TimedOut { what: WHY }
     }
 }
 

@@ -5,6 +5,7 @@
 
 use super::reign::End;
 use super::{Keeper, MoveAsked, Reign};
+use crate::failpoint::{self, Failpoint};
 use crate::inventory::{InventoryError, Settled, What};
 use crate::ledger::{LedgerError, Share, TransferSide};
 use crate::transfer::{self, After, Outcome, Part, Seen, Step, TransferId};
@@ -104,6 +105,7 @@ impl Stage<'_> {
     }
 
     async fn give_up(&mut self, seen: &Seen, side: TransferSide, most: u32) -> Result<(), End> {
+        failpoint::reach(Failpoint::TransferAsked).await;
         let indices = self.take_out(seen.id, most).await?;
         let count = u32::try_from(indices.len()).unwrap_or(u32::MAX);
         let units = {
@@ -117,13 +119,14 @@ impl Stage<'_> {
             return Err(End::Doubt);
         };
         let units = transfer::ranges(units);
-        let committed = side.give_up(self.keeper.ports.pool(self.keeper), &units).await;
+        let given_up = side.give_up(self.keeper.ports.pool(self.keeper), &units);
+        let committed = failpoint::reply(Failpoint::TransferGivenUp, given_up).await;
         match self.after(Part::Give, &units, committed) {
             After::Follow => {
                 self.keeper.book().give_up(&units);
                 tracing::info!(sale = %self.keeper.place.sale, bucket = side.bucket.bucket, units = count, to = ?side.peer, "gave units up");
                 self.keeper.ports.metrics.gave_up(count);
-                self.tell(seen, Part::Give, units);
+                self.tell(seen, Part::Give, units).await;
                 Ok(())
             }
             After::Again => self.give_back(seen.id, &indices),
@@ -150,16 +153,19 @@ impl Stage<'_> {
             // A take-over leaves out what is no longer here.
             return Err(End::Doubt);
         }
-        let committed = side.accept(self.keeper.ports.pool(self.keeper), &units).await;
+        failpoint::reach(Failpoint::TransferAccept).await;
+        let accepted = side.accept(self.keeper.ports.pool(self.keeper), &units);
+        let committed = failpoint::reply(Failpoint::TransferAccepted, accepted).await;
         match self.after(Part::Accept, &units, committed) {
             After::Follow => {
                 // The book first: it must know every unit that Redis may grant.
                 let end = self.keeper.book().append(&units);
+                failpoint::reach(Failpoint::TransferBooked).await;
                 self.append(end, count).await?;
                 self.keeper.book().accept(count);
                 tracing::info!(sale = %self.keeper.place.sale, bucket = side.bucket.bucket, units = count, from = ?side.peer, "accepted units");
                 self.keeper.ports.metrics.accepted(count);
-                self.tell(seen, Part::Accept, units);
+                self.tell(seen, Part::Accept, units).await;
                 Ok(())
             }
             After::Again => Ok(()),
@@ -185,7 +191,8 @@ impl Stage<'_> {
         transfer::after(part, units, &Outcome::from(committed))
     }
 
-    fn tell(&mut self, seen: &Seen, part: Part, units: Vec<Share>) {
+    async fn tell(&mut self, seen: &Seen, part: Part, units: Vec<Share>) {
+        failpoint::reach(Failpoint::TransferTell).await;
         let told = transfer::told(&seen.record, part, &units);
         self.written.insert((seen.id, part), units);
         self.keeper.ports.transfers.tell(seen, told);
@@ -215,7 +222,8 @@ impl Stage<'_> {
         let batch = (self.reign.epoch, self.moved + 1);
         for _ in 0..BATCH_TRIES_MAX {
             let (run, keys) = (&self.reign.run, &self.reign.keys);
-            match inventory.take_out(run, keys, batch, transfer, most).await {
+            let taken = inventory.take_out(run, keys, batch, transfer, most);
+            match failpoint::reply(Failpoint::TransferTaken, taken).await {
                 Ok(indices) => {
                     self.moved += 1;
                     return Ok(indices);
@@ -231,7 +239,8 @@ impl Stage<'_> {
         let batch = (self.reign.epoch, self.moved + 1);
         for _ in 0..BATCH_TRIES_MAX {
             let (run, keys) = (&self.reign.run, &self.reign.keys);
-            match inventory.append(run, keys, batch, (end, units)).await {
+            let appended = inventory.append(run, keys, batch, (end, units));
+            match failpoint::reply(Failpoint::TransferAppended, appended).await {
                 Ok(_) => {
                     self.moved += 1;
                     return Ok(());

@@ -3,6 +3,7 @@
 //! told until etcd has it.
 
 use super::{Part, TransferId, part};
+use crate::failpoint::{self, Failpoint};
 use etcd_client::{Compare, CompareOp, PutOptions, Txn, TxnOp};
 use prost::Message;
 use proto::keys;
@@ -92,14 +93,15 @@ impl News {
         let mut client = runtime::etcd::connect(endpoints).await?;
         let waiting: Vec<_> =
             self.lock().iter().map(|(key, told)| (key.clone(), told.clone())).collect();
-        for (key, told) in waiting {
-            let as_seen = Compare::mod_revision(key.as_str(), CompareOp::Equal, told.0);
-            let put = TxnOp::put(key.as_str(), told.1.encode_to_vec(), None::<PutOptions>);
+        for (key, news) in waiting {
+            let as_seen = Compare::mod_revision(key.as_str(), CompareOp::Equal, news.0);
+            let put = TxnOp::put(key.as_str(), news.1.encode_to_vec(), None::<PutOptions>);
             let call = client.txn(Txn::new().when([as_seen]).and_then([put]));
             // If it is not as it was seen, it has come further already.
-            runtime::etcd::within("transfer", call).await?;
+            let told = runtime::etcd::within("transfer", call);
+            failpoint::reply(Failpoint::TransferTold, told).await?;
             let mut waiting = self.lock();
-            if waiting.get(&key) == Some(&told) {
+            if waiting.get(&key) == Some(&news) {
                 waiting.remove(&key);
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use local::{Failpoint, FailpointAction, FailpointKind, ServerState};
-use proto::wire::cell::{SaleRecord, sale_record};
+use proto::wire::cell::{BucketPlan, SaleRecord, sale_record};
 use sqlx::Row;
 
 use crate::audit::audit;
@@ -11,7 +11,7 @@ use crate::cell::{CellUnderTest, DEADLINE, name_of, seed, until};
 use crate::sale::record;
 use crate::storm::Told;
 
-/// Units of a sale: more than its buyers can want, so that nobody waits for one.
+/// Units of a bucket: more than its buyers can want, so that nobody waits for one.
 const UNITS: u32 = 60;
 /// Sales that are audited together.
 const SALES_MAX: usize = 12;
@@ -50,12 +50,25 @@ impl Play {
         self.processes
     }
 
-    /// Opens another sale.
-    pub(crate) async fn next_sale(&mut self) -> SaleRecord {
+    /// Opens another sale over so many buckets.
+    pub(crate) async fn next_sale(&mut self, buckets: u32) -> SaleRecord {
         self.sales += 1;
-        let name = format!("s{:03}", self.sales);
-        let sale = SaleRecord { hold_ttl_ms: 1_500, keeping_ms: 1_000, ..record(&name, UNITS, 2) };
-        self.cell.open(&sale).await;
+        let one = record(&format!("s{:03}", self.sales), UNITS, 2);
+        let plan = |bucket| {
+            let first_unit = one.buckets[0].first_unit + bucket * UNITS;
+            BucketPlan { first_unit, ..one.buckets[0].clone() }
+        };
+        let sale = SaleRecord {
+            stock: buckets * UNITS,
+            buckets: (0..buckets).map(plan).collect(),
+            hold_ttl_ms: 1_500,
+            keeping_ms: 1_000,
+            ..one
+        };
+        self.cell.decide(&sale).await;
+        for bucket in 0..buckets {
+            self.cell.keeper_of(&sale, bucket, 0).await;
+        }
         sale
     }
 
@@ -119,8 +132,8 @@ impl Play {
         until(DEADLINE, async || {
             let told = self.cell.told(&sale.sale).map_or(0, |(_, epoch)| epoch);
             let (now, settled) = self.row(sale).await;
-            // Somebody raised it here, and the heir after that.
-            if settled || told >= epoch + 2 {
+            // Somebody raised it here, and the heir after that, who may have handed it on before it said anything.
+            if settled || told >= epoch + 2 || now > epoch + 2 {
                 Ok(())
             } else {
                 Err(format!("{epoch}, {now}, {told}"))
@@ -173,10 +186,11 @@ impl Play {
             .unwrap();
     }
 
-    /// A sale's epoch, and whether its bucket is at rest.
+    /// The epoch of a sale's first bucket, and whether it is at rest.
     pub(crate) async fn row(&self, sale: &SaleRecord) -> (u64, bool) {
         let row = sqlx::query(
-            "select b.epoch, b.settled from bucket b join sale s using (org, sale) where s.id = $1",
+            "select b.epoch, b.settled from bucket b join sale s using (org, sale)
+             where s.id = $1 and b.bucket = 0",
         );
         let row = row.bind(&sale.sale).fetch_one(&self.cell.pool).await.unwrap();
         (row.get::<i64, _>(0).cast_unsigned(), row.get(1))

@@ -5,7 +5,8 @@ use std::time::Duration;
 use floodgate_cell::ledger;
 use local::{Failpoint, FailpointAction};
 use proto::id::BuyerKey;
-use proto::wire::cell::SaleRecord;
+use proto::wire::cell::transfer_record::State as Carried;
+use proto::wire::cell::{BucketReport, SaleRecord, TransferRecord, UnitRange};
 use proto::wire::events::ledger_entry::Kind;
 use proto::wire::storefront::order::State;
 
@@ -23,9 +24,12 @@ const STORMS_MAX: u64 = 8;
 
 /// Hits a failpoint in a new sale, and lets everything that was begun there come to its end.
 pub(crate) async fn hit(play: &mut Play, point: &Failpoint, action: FailpointAction) {
-    let sale = play.next_sale().await;
+    let part = point.name.split('.').next().unwrap();
+    let sale = play.next_sale(if part == "transfer" { 2 } else { 1 }).await;
     println!("{} {action:?} in {}", point.name, sale.sale);
-    match point.name.split('.').next().unwrap() {
+    match part {
+        "transfer" => transfer(play, point, action, sale).await,
+        "rested" => rested(play, point, action, &sale).await,
         "rest" => rest(play, point, action, &sale).await,
         "refund" => refund(play, point, action, sale).await,
         "give-back" => give_back(play, point, action, &sale).await,
@@ -79,23 +83,67 @@ async fn rest(play: &mut Play, point: &Failpoint, action: FailpointAction, sale:
     play.arm(point, action).await;
     play.cell.decide(&called_off(sale)).await;
     play.hit(point, action, sale).await;
+    at_rest(play, sale).await;
+    // Whoever was to report it may be dead, and the sale would never be settled.
+    let mut planner = Planner::of(&play.cell, sale).await;
+    let is_told = |report: &BucketReport| report.settled;
+    until(DEADLINE, async || match planner.report(0).await.filter(is_told) {
+        Some(_) => Ok(()),
+        None => Err("that it is at rest is not reported".to_owned()),
+    })
+    .await;
+    report_is_right(play, sale).await;
+}
+
+/// When units come to a bucket that is at rest.
+async fn rested(play: &mut Play, point: &Failpoint, action: FailpointAction, sale: &SaleRecord) {
+    play.cell.decide(&called_off(sale)).await;
+    at_rest(play, sale).await;
+    play.arm(point, action).await;
+    let mut planner = Planner::of(&play.cell, sale).await;
+    let units = vec![UnitRange { first: 5_000, units: 4 }];
+    let late = TransferRecord { to: Some(0), wanted: 4, units, ..TransferRecord::default() };
+    let late = TransferRecord { state: Carried::Given.into(), ..late };
+    planner.begin(1, late).await;
+    let (moved, ()) = tokio::join!(planner.end(1), play.hit(point, action, sale));
+    assert_eq!(moved, 4);
+    // The transfer is over, so nothing is on its way that would explain a wrong report.
+    report_is_right(play, sale).await;
+    let sale = SaleRecord { stock: sale.stock + moved, ..sale.clone() };
+    audit(&play.cell, &sale, &Told::default()).await;
+}
+
+async fn at_rest(play: &Play, sale: &SaleRecord) {
     until(DEADLINE, async || match play.row(sale).await {
         (_, true) => Ok(()),
         (epoch, false) => Err(format!("{} is not at rest under {epoch}", sale.sale)),
     })
     .await;
-    // Whoever was to report it may be dead, and the sale would never be settled.
-    let (mut planner, bucket) = (Planner::of(&play.cell, sale).await, play.cell.bucket(&sale.sale));
-    let rested = ledger::rested(&play.cell.pool, bucket.await).await.unwrap().unwrap();
-    until(DEADLINE, async || match planner.report(0).await {
-        Some(report) if report.settled => {
-            let told = (report.epoch, report.granted, report.paid);
-            assert_eq!(told, (rested.epoch.cast_unsigned(), rested.granted, rested.paid));
-            Ok(())
-        }
-        other => Err(format!("that it is at rest is not reported: {other:?}")),
-    })
-    .await;
+}
+
+/// What etcd has of a bucket at rest is what Postgres has.
+async fn report_is_right(play: &Play, sale: &SaleRecord) {
+    let bucket = play.cell.bucket(&sale.sale).await;
+    let rested = ledger::rested(&play.cell.pool, bucket).await.unwrap().unwrap();
+    let told = Planner::of(&play.cell, sale).await.report(0).await.unwrap();
+    assert!(told.settled, "{told:?}");
+    assert_eq!((told.granted, told.paid), (rested.granted, rested.paid), "INV-2: {told:?}");
+}
+
+/// When units move to another bucket while buyers buy.
+async fn transfer(play: &mut Play, point: &Failpoint, action: FailpointAction, sale: SaleRecord) {
+    const WANTED: u32 = 7;
+    let storm = Storm::begin(&play.cell, &sale, BUYERS, play.luck());
+    play.arm(point, action).await;
+    // The first bucket is the one that is taken over from whoever is held.
+    let comes = ["accept", "accepted", "booked", "appended"].map(|step| format!("transfer.{step}"));
+    let (from, to) = if comes.contains(&point.name) { (1, 0) } else { (0, 1) };
+    let mut planner = Planner::of(&play.cell, &sale).await;
+    planner.ask(1, (from, Some(to)), WANTED).await;
+    let hit = play.hit(point, action, &sale);
+    let (told, moved, ()) = tokio::join!(storm.end(), planner.end(1), hit);
+    assert_eq!(moved, WANTED);
+    play.is_over(sale, told).await;
 }
 
 /// When a merchant refunds a paid order.
