@@ -269,22 +269,6 @@ begin
     where org = p_org and sale = p_sale and bucket = p_bucket;
 end $$;
 
--- Puts a bucket to rest when its sale is over and none of its orders is live. Returns whether it is at rest.
-create function rest(p_org int, p_sale int, p_bucket int, p_epoch bigint) returns boolean
-language plpgsql as $$
-declare
-    b bucket := lock_bucket(p_org, p_sale, p_bucket, p_epoch);
-begin
-    if b.live > 0 or not exists (
-        select 1 from sale s where s.org = p_org and s.sale = p_sale
-          and (s.end_at <= clock_timestamp() or s.cancelled))
-    then
-        return false;
-    end if;
-    update bucket set settled = true where org = p_org and sale = p_sale and bucket = p_bucket;
-    return true;
-end $$;
-
 -- Accepts a bucket's first share of a sale, once. Returns the aliases of org and sale.
 create function accept(
     p_org_id text, p_sale_id text, p_class smallint, p_bucket int, p_first_unit int, p_units int,

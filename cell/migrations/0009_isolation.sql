@@ -54,7 +54,7 @@ grant select, insert, delete on share to floodgate_cell;
 -- What was given up or accepted under an id stands.
 grant select, insert on transfer to floodgate_cell;
 -- An order's buyer, units, price and ticket stand, and the order stays.
-grant select, insert, update (state, attempt, intent, refunding) on "order" to floodgate_cell;
+grant select, insert, update (state, attempt, intent, refunding, refusals) on "order" to floodgate_cell;
 -- A unit of one order never becomes another's but by way of nobody's.
 grant select, insert, update (slot), delete on unit to floodgate_cell;
 -- What happened, happened.

@@ -109,6 +109,7 @@ failpoints! {
     RefundBegun = "refund.begun", reply, "That the money goes back is committed; the provider still has it.";
     RefundGiven = "refund.given", reply, "The money is back; the order is PAID.";
     RefundEnded = "refund.ended", reply, "REFUNDED is committed; neither book nor Redis knows of it.";
+    RefundRefused = "refund.refused", reply, "That the provider refuses the refund for good is committed; nobody was told.";
     RefundAnswer = "refund.answer", step, "The refund is in the book and on its way to Redis; nobody was told.";
 
     GiveBackRound = "give-back.round", wait, "The next comparison with the provider is waited for.";

@@ -28,6 +28,7 @@ pub(crate) struct CellMetrics {
     declined: Counter,
     reviews: Counter,
     refunded: Counter,
+    refund_refused: Counter,
     unknown: Counter,
     given_back: Counter,
     given_up: Counter,
@@ -71,6 +72,7 @@ impl CellMetrics {
             declined: orders.with(&[("event", "declined")]),
             reviews: orders.with(&[("event", "review")]),
             refunded: orders.with(&[("event", "refunded")]),
+            refund_refused: orders.with(&[("event", "refund_refused")]),
             unknown: count(
                 "floodgate_cell_payments_unknown_total",
                 "Payments whose outcome had to be looked up",
@@ -168,6 +170,7 @@ impl CellMetrics {
             Kind::Review => self.reviews.add(1),
             Kind::Paying
             | Kind::Refunding
+            | Kind::RefundRefused
             | Kind::Refunded
             | Kind::GivenUp
             | Kind::Accepted
@@ -183,6 +186,10 @@ impl CellMetrics {
 
     pub(crate) fn refunded(&self) {
         self.refunded.add(1);
+    }
+
+    pub(crate) fn refund_refused(&self) {
+        self.refund_refused.add(1);
     }
 
     pub(crate) fn given_back(&self) {

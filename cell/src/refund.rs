@@ -4,6 +4,9 @@
 //! leaves word, and whoever takes the bucket over goes on. The provider is asked under a key of the payment's own: however
 //! often it is asked, the money goes back once (INV-5). The very units are free again once REFUNDED is committed. In a
 //! bucket at rest money moves only: what it sold is counted.
+//!
+//! A refund that the provider refuses for good ends so, which is committed too: the order stays PAID, the merchant is told,
+//! and may ask anew. One of which the provider says nothing is gone on with, ever more slowly.
 
 use crate::failpoint::{self, Failpoint};
 use crate::inventory::{Settled, What};
@@ -13,6 +16,7 @@ use crate::link::Reply;
 use crate::payment::{Pool, Provider, ProviderError};
 use proto::fault::{Fault, Reason};
 use proto::id::{BuyerKey, OrderId};
+use proto::limits::REFUND_PAUSE_MS;
 use proto::wire::cell::{Order, answer::Kind};
 use proto::wire::storefront::order::State;
 use sqlx::PgPool;
@@ -21,8 +25,6 @@ use std::time::Duration;
 
 /// When a merchant may ask again whose refund is under way or could not be finished.
 const AGAIN_MS: u32 = 1_000;
-/// The pause between two tries to finish a refund that was left undone.
-const RESUME_EVERY: Duration = Duration::from_secs(2);
 
 /// Refunds a paid order of a bucket that is kept here.
 pub(crate) fn begin(keeper: &Arc<Keeper>, buyer: BuyerKey, order: OrderId, reply: Reply) {
@@ -53,6 +55,7 @@ pub(crate) fn resume(keeper: &Arc<Keeper>) {
     keeper.spawn_call("resume refunds", async move {
         let keeper = resuming;
         let epoch = keeper.book().epoch;
+        let (mut pause_ms, longest_ms) = REFUND_PAUSE_MS;
         while keeper.is_under(epoch) {
             let left = ledger::refunding(keeper.ports.pool(&keeper), keeper.place.bucket).await;
             let mut undone = true;
@@ -67,9 +70,10 @@ pub(crate) fn resume(keeper: &Arc<Keeper>) {
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(RESUME_EVERY) => {}
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
                 () = keeper.ports.end.cancelled() => return,
             }
+            pause_ms = longest_ms.min(pause_ms * 2);
         }
     });
 }
@@ -115,6 +119,7 @@ async fn kept(keeper: &Keeper, buyer: BuyerKey, order: OrderId) -> Result<Order,
     }
     let refund = refund_of(&found, found.units.clone())?;
     if let Err(error) = desk.refund(epoch, &refund).await {
+        error.count(ports);
         if matches!(error, Failed::Ledger(LedgerError::Stale(_) | LedgerError::Unknown(_))) {
             // What is so will be read anew, and this refund found again.
             keeper.doubt();
@@ -160,7 +165,10 @@ async fn resting(
     let again = || Fault::later(Reason::BucketMoving, AGAIN_MS);
     let rested = ledger::rested(&class.pool, bucket).await.map_err(|_| again())?;
     let epoch = rested.ok_or_else(again)?.epoch;
-    desk.refund(epoch, &refund).await.map_err(|error| error.fault(order))?;
+    desk.refund(epoch, &refund).await.map_err(|error| {
+        error.count(ports);
+        error.fault(order)
+    })?;
     ports.metrics.refunded();
     Ok(shown(&found, found.units.clone()))
 }
@@ -182,6 +190,8 @@ enum Failed {
     Provider(#[from] ProviderError),
     #[error("too many payments are under way")]
     Busy,
+    #[error("the provider refuses it for good, which is written down: {0}")]
+    Final(ProviderError),
 }
 
 impl Failed {
@@ -192,6 +202,13 @@ impl Failed {
             Failed::Ledger(LedgerError::Stale(_)) => Fault::later(Reason::BucketMoving, AGAIN_MS),
             Failed::Ledger(_) => Fault::later(Reason::Overloaded, AGAIN_MS),
             Failed::Provider(_) | Failed::Busy => Fault::later(Reason::PaymentBusy, AGAIN_MS),
+            Failed::Final(_) => Reason::RefundRefused.into(),
+        }
+    }
+
+    fn count(&self, ports: &Ports) {
+        if matches!(self, Failed::Final(_)) {
+            ports.metrics.refund_refused();
         }
     }
 }
@@ -208,18 +225,51 @@ impl Desk<'_> {
         let seat = self.payments.seat().ok_or(Failed::Busy)?;
         failpoint::reach(Failpoint::RefundAsked).await;
         let begun = refund.begin(self.pool, self.bucket, epoch);
-        failpoint::reply(Failpoint::RefundBegun, begun).await?;
+        let refusals = failpoint::reply(Failpoint::RefundBegun, begun).await?;
         let turn = seat.turn().await.ok_or(Failed::Busy)?;
-        let Refund { order, intent, .. } = refund;
-        let provider = self.provider;
-        // The key would find an earlier refund, but not for ever.
-        if !provider.is_refunded(intent).await? {
-            let key = format!("{order}:refund:{intent}");
-            failpoint::reply(Failpoint::RefundGiven, provider.refund(&key, intent)).await?;
-        }
+        let given = self.give(refund, refusals).await;
         drop(turn);
-        let ended = refund.end(self.pool, self.bucket, epoch);
-        Ok(failpoint::reply(Failpoint::RefundEnded, ended).await?)
+        match given {
+            Ok(()) => {
+                let ended = refund.end(self.pool, self.bucket, epoch);
+                Ok(failpoint::reply(Failpoint::RefundEnded, ended).await?)
+            }
+            Err(why @ (ProviderError::Refused(_) | ProviderError::Declined)) => {
+                let refused = refund.refuse(self.pool, self.bucket, epoch, refusals);
+                failpoint::reply(Failpoint::RefundRefused, refused).await?;
+                Err(Failed::Final(why))
+            }
+            Err(unknown) => Err(unknown.into()),
+        }
+    }
+
+    /// Has the provider give the money back, once. A refusal of it is for good.
+    async fn give(&self, refund: &Refund, refusals: i32) -> Result<(), ProviderError> {
+        let Refund { order, intent, .. } = refund;
+        // The key would find an earlier refund, but not for ever. That we may not look says nothing of the refund.
+        let look = async || {
+            let looked = self.provider.is_refunded(intent).await;
+            looked.map_err(|error| ProviderError::Unknown(error.to_string()))
+        };
+        if look().await? {
+            return Ok(());
+        }
+        let key = match refusals {
+            0 => format!("{order}:refund:{intent}"),
+            again => format!("{order}:refund:{intent}:{again}"),
+        };
+        let given = self.provider.refund(&key, intent);
+        match failpoint::reply(Failpoint::RefundGiven, given).await {
+            // Somebody may have given it back behind our back meanwhile.
+            Err(error @ (ProviderError::Refused(_) | ProviderError::Declined)) => {
+                if look().await? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            given => given,
+        }
     }
 }
 

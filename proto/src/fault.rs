@@ -132,6 +132,8 @@ reasons! {
     TooManyAttempts = 54, "TOO_MANY_ATTEMPTS", FailedPrecondition, No, "this order has used up its payment attempts";
     /// The payment pool of this class is full.
     PaymentBusy = 55, "PAYMENT_BUSY", Unavailable, Later, "too many payments are under way; the hold goes on, ask again";
+    /// The provider refuses for good to give the money back.
+    RefundRefused = 56, "REFUND_REFUSED", FailedPrecondition, No, "the payment provider refuses to give this payment back, and the order stays paid; look the payment up there, clear up what it says, and ask again";
 
     /// The buyer asks too often.
     BuyerRate = 60, "BUYER_RATE", ResourceExhausted, Later, "this buyer asks too often; wait";

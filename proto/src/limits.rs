@@ -155,6 +155,9 @@ pub const PROVIDER_TRIES_MAX: u32 = 3;
 pub const UNKNOWN_ASK_AFTER_MS: u64 = 1_000;
 /// How long an unknown outcome is asked for before people must look (REVIEW).
 pub const UNKNOWN_ASK_FOR_MS: u64 = 60_000;
+/// The first and the longest pause between two tries to finish a refund that was begun, in milliseconds: it doubles while
+/// the provider does not say what came of it.
+pub const REFUND_PAUSE_MS: (u64, u64) = (2_000, 300_000);
 
 /// Calls a second of one buyer, and how many at once, at one router.
 pub const BUYER_CALLS_PER_S: u32 = 10;

@@ -58,7 +58,7 @@ pub struct Refund {
 }
 
 impl Refund {
-    /// Writes down that the refund will be made. Repeating it is safe.
+    /// Writes down that the refund will be made. Repeating it is safe. Returns how often it was refused before.
     ///
     /// # Errors
     /// [`LedgerError::Conflict`] when the order is not paid by this payment.
@@ -67,15 +67,39 @@ impl Refund {
         pool: &PgPool,
         bucket: BucketRef,
         epoch: i64,
-    ) -> Result<(), LedgerError> {
+    ) -> Result<i32, LedgerError> {
         let entries = self.entries(Kind::Refunding, Vec::new());
-        sqlx::query("select begin_refund($1, $2, $3, $4, $5, $6, $7, $8)")
+        let refusals = sqlx::query_scalar("select begin_refund($1, $2, $3, $4, $5, $6, $7, $8)")
             .bind(bucket.org)
             .bind(bucket.sale)
             .bind(bucket.bucket)
             .bind(epoch)
             .bind(Uuid::from_bytes(self.order.0))
             .bind(&self.intent)
+            .bind(&entries.bytes)
+            .bind(&entries.root[..]);
+        Ok(refusals.fetch_one(pool).await?)
+    }
+
+    /// Writes down that the provider refuses it for good, after `refusals` before. Repeating it is safe.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub async fn refuse(
+        &self,
+        pool: &PgPool,
+        bucket: BucketRef,
+        epoch: i64,
+        refusals: i32,
+    ) -> Result<(), LedgerError> {
+        let entries = self.entries(Kind::RefundRefused, Vec::new());
+        sqlx::query("select refuse_refund($1, $2, $3, $4, $5, $6, $7, $8)")
+            .bind(bucket.org)
+            .bind(bucket.sale)
+            .bind(bucket.bucket)
+            .bind(epoch)
+            .bind(Uuid::from_bytes(self.order.0))
+            .bind(refusals)
             .bind(&entries.bytes)
             .bind(&entries.root[..])
             .execute(pool)

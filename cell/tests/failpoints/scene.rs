@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use floodgate_cell::ledger;
-use local::{Failpoint, FailpointAction};
+use local::{Failpoint, FailpointAction, Faults};
 use proto::id::BuyerKey;
 use proto::wire::cell::transfer_record::State as Carried;
 use proto::wire::cell::{BucketReport, SaleRecord, TransferRecord, UnitRange};
@@ -153,11 +153,18 @@ async fn refund(play: &mut Play, point: &Failpoint, action: FailpointAction, sal
     let order = id_of(&held);
     let paid = cell.pay(&sale.sale, buyer, order, GOOD_CARD).await.unwrap();
     assert_eq!(paid.state(), State::Paid);
+    let refuses = point.name == "refund.refused";
+    let refund_refuse_rate = f64::from(u8::from(refuses));
+    cell.stack.set_faults(&Faults { refund_refuse_rate, ..Faults::default() }).await.unwrap();
     play.arm(point, action).await;
     let refunded = until(DEADLINE, async || {
         cell.refund(&sale.sale, buyer, order).await.map_err(|no| format!("{no:?}"))
     });
-    let (refunded, ()) = tokio::join!(refunded, play.hit(point, action, &sale));
+    let hit = async {
+        play.hit(point, action, &sale).await;
+        cell.stack.set_faults(&Faults::default()).await.unwrap();
+    };
+    let (refunded, ()) = tokio::join!(refunded, hit);
     assert_eq!(refunded.state(), State::Refunded);
     let mut told = Told::default();
     told.hold(buyer, &held);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use floodgate_cell::ledger;
 use local::Faults;
 use proto::fault::Reason;
 use proto::id::{BuyerKey, OrderId};
@@ -114,6 +115,72 @@ async fn inv_5_a_refund_whose_keeper_dies_is_finished_by_the_next_one() {
     assert_eq!(captures(&cell)[&order], 0);
     told.refunded.push(order);
     audit(&cell, &sale, &told).await;
+}
+
+/// The rows of the ledger, by kind, that tell of refunds.
+async fn refunds_written(cell: &CellUnderTest, order: OrderId) -> Vec<Kind> {
+    let rows = checked_ledger(&cell.pool, cell.bucket(SALE).await).await;
+    let entries = rows.iter().flat_map(|(_, entries)| entries);
+    let ours = entries.filter(|entry| entry.order == order.0).map(|entry| entry.kind());
+    let kinds = [Kind::Refunding, Kind::RefundRefused, Kind::Refunded];
+    ours.filter(|kind| kinds.contains(kind)).collect()
+}
+
+#[tokio::test]
+async fn inv_5_a_refund_that_the_provider_refuses_for_good_ends_so() {
+    let cell = CellUnderTest::start(&["p1"]).await;
+    let mut sale = SaleRecord { hold_ttl_ms: 600_000, ..short_sale(SALE, 10, 4) };
+    cell.open(&sale).await;
+    let buyer = BuyerKey([1; 16]);
+    let mut told = Told::default();
+    let orders = [buys(&cell, buyer, 2, 1).await, buys(&cell, buyer, 1, 2).await];
+    orders.iter().for_each(|order| told.hold(buyer, order));
+    let [first, second] = orders.each_ref().map(id_of);
+    let disputed = Faults { refund_refuse_rate: 1.0, ..Faults::default() };
+    cell.stack.set_faults(&disputed).await.unwrap();
+    let refused = No::Refused(Reason::RefundRefused);
+    assert_eq!(cell.refund(SALE, buyer, first).await, Err(refused));
+    let kept = cell.show(SALE, buyer, first).await.unwrap();
+    assert_eq!((kept.state(), &kept.units), (State::Paid, &orders[0].units));
+    assert_eq!(captures(&cell)[&first], 1, "INV-5");
+    let metric = "floodgate_cell_orders_total{event=\"refund_refused\"}";
+    assert_eq!(crate::found::metric(&cell, "p1", metric).await, Some(1.0));
+
+    // Whoever keeps the bucket next finds nothing to go on with.
+    let (_, epoch) = cell.keeper_after(&sale, 0).await;
+    cell.stack.kill(&name_of("p1")).await.unwrap();
+    cell.stack.restart(&name_of("p1")).await.unwrap();
+    cell.keeper_after(&sale, epoch).await;
+    let bucket = cell.bucket(SALE).await;
+    let left = ledger::refunding(&cell.pool, bucket).await.unwrap();
+    assert_eq!(left, [], "nobody tries again by themselves");
+    assert_eq!(refunds_written(&cell, first).await, [Kind::Refunding, Kind::RefundRefused]);
+
+    // Asked for anew, it is asked of the provider anew, which remembers what it said.
+    cell.stack.set_faults(&Faults::default()).await.unwrap();
+    assert_eq!(refunded(&cell, buyer, first).await.state(), State::Refunded);
+    assert_eq!(captures(&cell)[&first], 0);
+    told.refunded.push(first);
+
+    // In a bucket at rest it is the same, and money moves only.
+    cell.stack.set_faults(&disputed).await.unwrap();
+    (sale.end_ms, sale.update_ms) = (sale.start_ms + 1, sale.update_ms + 1);
+    cell.decide(&sale).await;
+    until(DEADLINE, async || match ledger::rested(&cell.pool, bucket).await.unwrap() {
+        Some(rested) if rested.paid == 1 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    until(DEADLINE, async || match cell.refund(SALE, buyer, second).await {
+        Err(no) if no == refused => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    cell.stack.set_faults(&Faults::default()).await.unwrap();
+    assert_eq!(refunded(&cell, buyer, second).await.state(), State::Refunded);
+    assert_eq!(captures(&cell)[&second], 0);
+    let written = refunds_written(&cell, second).await;
+    assert_eq!(written.last(), Some(&Kind::Refunded), "{written:?}");
 }
 
 #[tokio::test]

@@ -102,7 +102,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
         updated.await,
         [
             "head head seq",
-            "order attempt intent refunding state",
+            "order attempt intent refunding refusals state",
             "sale cancelled end_at start_at stopped update_ms",
             "unit slot"
         ]

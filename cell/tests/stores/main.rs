@@ -18,6 +18,7 @@ mod loads;
 mod model;
 mod moves;
 mod redis_user;
+mod refunds;
 #[path = "../support/sale.rs"]
 mod sale;
 mod settings;

@@ -239,13 +239,13 @@ impl Past {
             (Kind::Declined, State::Paying) => State::Held,
             (Kind::Paid, State::Paying | State::Review) => State::Paid,
             (Kind::Review, State::Paying) => State::Review,
-            (Kind::Refunding, State::Paid) => State::Paid,
+            (Kind::Refunding | Kind::RefundRefused, State::Paid) => State::Paid,
             (Kind::Refunded, State::Paid) if !entry.units.is_empty() => State::Refunded,
             (Kind::Refunded, state) => state,
             other => panic!("{order}: {other:?}"),
         };
         story.attempts += u32::from(entry.kind() == Kind::Paying);
-        if !matches!(entry.kind(), Kind::Refunding | Kind::Refunded) {
+        if !matches!(entry.kind(), Kind::Refunding | Kind::RefundRefused | Kind::Refunded) {
             assert_eq!(entry.attempt, if entry.attempt == 0 { 0 } else { story.attempts });
         }
         let frees = matches!(entry.kind(), Kind::Expired | Kind::Cancelled);

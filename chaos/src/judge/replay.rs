@@ -69,7 +69,7 @@ pub struct Move {
 }
 
 /// Kinds of entries, with the one that is never written.
-const KINDS: usize = 13;
+const KINDS: usize = 14;
 
 /// What a bucket's ledger says.
 #[derive(Clone, Debug, Default)]
@@ -129,6 +129,7 @@ impl Replay {
         match kind {
             Kind::Held => self.hold(at_us, id, entry),
             Kind::Refunding => self.refunding(id),
+            Kind::RefundRefused => self.refund_refused(id, entry),
             Kind::Refunded => self.refund(id, entry),
             _ => self.move_on(id, kind, entry),
         }
@@ -234,6 +235,19 @@ impl Replay {
             _ => {
                 self.flaw(Invariant::Inv6, format!("order {id} is to be refunded and is not paid"))
             }
+        }
+    }
+
+    /// The provider keeps the money: the order is what it was before somebody asked.
+    fn refund_refused(&mut self, id: OrderId, entry: &LedgerEntry) {
+        let pays = self.pays(id, entry);
+        let asked = match self.orders.get_mut(&id) {
+            Some(order) if pays => std::mem::replace(&mut order.refunding, false),
+            _ => false,
+        };
+        if !asked {
+            let sentence = format!("a refund of order {id} is refused and nobody asked for it");
+            self.flaw(Invariant::Inv6, sentence);
         }
     }
 

@@ -8,6 +8,7 @@ use proto::fault::{Fault, Reason};
 use proto::limits::ATTEMPTS_MAX;
 use tonic::Code;
 
+use crate::refunds;
 use crate::row::{Expected, Outcome, Row, field, refused, row, says};
 use crate::shop::{CARD, Shop, word};
 use crate::stage::{SMALL, Stage, lasting};
@@ -125,6 +126,24 @@ pub(crate) fn provider_rows() -> Vec<Row> {
             ensure!(s.captures(&order)? == 1);
             Ok(refused)
         }),
+        row(
+            "RefundOrder: the provider refuses for good",
+            refused(Code::FailedPrecondition, Reason::RefundRefused),
+            async |s: &Stage| {
+                let (buyer, subject) = refunds::buyer(s)?;
+                let order = buyer.buys(&s.open, 1).await?;
+                let desk = refunds::merchant(s)?;
+                let disputed = Faults { refund_refuse_rate: 1.0, ..Faults::default() };
+                let ask = async || word(desk.refund(&order, &subject).await);
+                let refused = while_provider(s, disputed, ask).await?;
+                let kept = word(buyer.order(&order).await)?;
+                ensure!(kept.as_ref().is_ok_and(|kept| kept == "PAID"), "refused: {kept:?}");
+                ensure!(s.captures(&order)? == 1);
+                let again = ask().await?;
+                ensure!(again.as_ref().is_ok_and(|again| again == "REFUNDED"), "{again:?}");
+                Ok(refused)
+            },
+        ),
         row("Checkout: the provider is slower than the call may be", says("PAYING"), async |s| {
             let (_, slow) = slowly_paid(s, async |_, _| Ok(Ok(String::new()))).await?;
             Ok(slow)

@@ -11,13 +11,13 @@ use crate::shop::{Shop, word};
 use crate::stage::Stage;
 
 /// A buyer of acme by name.
-fn buyer(s: &Stage) -> anyhow::Result<(Shop, String)> {
+pub(crate) fn buyer(s: &Stage) -> anyhow::Result<(Shop, String)> {
     let subject = format!("buyer-{}", Uuid::new_v4());
     Ok((s.shop(&s.token(&s.acme, &subject, Role::Buyer))?, subject))
 }
 
 /// A merchant whom no rate has met yet.
-fn merchant(s: &Stage) -> anyhow::Result<Shop> {
+pub(crate) fn merchant(s: &Stage) -> anyhow::Result<Shop> {
     s.shop(&s.token(&s.acme, &format!("desk-{}", Uuid::new_v4()), Role::Merchant))
 }
 

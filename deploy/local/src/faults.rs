@@ -15,6 +15,8 @@ pub struct Faults {
     pub latency_all: bool,
     /// Share (0 to 1) of confirms with a good card that are declined all the same.
     pub decline_rate: f64,
+    /// Share (0 to 1) of refunds that are refused for good with 400, as of a payment that its bank disputes.
+    pub refund_refuse_rate: f64,
     /// Share (0 to 1) of changing calls that are answered with 500 and change nothing.
     pub error_rate: f64,
     /// Share (0 to 1) of changing calls that do their work and then close the connection unanswered.
@@ -27,7 +29,7 @@ impl Faults {
     /// Whether every rate is a share.
     #[must_use]
     pub fn is_valid(&self) -> bool {
-        [self.decline_rate, self.error_rate, self.lost_reply_rate]
+        [self.decline_rate, self.refund_refuse_rate, self.error_rate, self.lost_reply_rate]
             .iter()
             .all(|rate| (0.0..=1.0).contains(rate))
     }

@@ -99,8 +99,8 @@ pub(super) fn next_state(kind: Kind, state: State) -> Option<State> {
         (Kind::Declined, State::Paying) => Some(State::Held),
         (Kind::Paid, State::Paying | State::Review) => Some(State::Paid),
         (Kind::Review, State::Paying) => Some(State::Review),
-        // It will be made; until then the order is what it was.
-        (Kind::Refunding, State::Paid) => Some(State::Paid),
+        // It will be made, or the provider refuses it; until it is made the order is what it was.
+        (Kind::Refunding | Kind::RefundRefused, State::Paid) => Some(State::Paid),
         _ => None,
     }
 }

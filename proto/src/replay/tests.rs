@@ -67,6 +67,8 @@ fn a_refund_ends_the_order_that_is_paid_by_it() {
     };
     assert_eq!(after(entry(Kind::Refunded, 1, &[2, 1], 1)), (None, 0, 0, 1));
     assert_eq!(after(entry(Kind::Refunded, 1, &[], 1)), (Some(State::Refunded), 2, 2, 0));
+    let refused = entry(Kind::RefundRefused, 1, &[], 1);
+    assert_eq!(after(refused), (Some(State::Paid), 2, 2, 0));
     let other = LedgerEntry { intent: "pi_other".into(), ..entry(Kind::Refunded, 1, &[], 1) };
     assert_eq!(after(other), (Some(State::Paid), 2, 2, 0));
 }
@@ -111,6 +113,7 @@ fn impossible_entries_are_flaws() {
         (&[entry(Kind::Paid, 1, &[], 1)], Inv6, "not known"),
         (&[held(), entry(Kind::Paid, 1, &[], 1)], Inv6, "while it is Held"),
         (&[held(), entry(Kind::Refunding, 1, &[], 1)], Inv6, "while it is Held"),
+        (&[held(), entry(Kind::RefundRefused, 1, &[], 1)], Inv6, "while it is Held"),
         (&[held(), entry(Kind::Paying, 1, &[], 2)], Inv6, "attempt 2"),
         (&[held(), entry(Kind::Expired, 1, &[1], 0)], Inv2, "gives back"),
         (&[entry(Kind::Granted, 1, &[14], 0)], Inv2, "no range"),

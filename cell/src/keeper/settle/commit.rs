@@ -147,6 +147,7 @@ impl<'a> Committer<'a> {
                 }
                 Kind::Refunded
                 | Kind::Refunding
+                | Kind::RefundRefused
                 | Kind::GivenUp
                 | Kind::Accepted
                 | Kind::Granted

@@ -151,7 +151,19 @@ fn money_that_goes_back_ends_the_order_that_it_paid() {
     let other = and(&[by(Kind::Refunded, "pi_2", &[])]);
     assert_eq!((other.orders[&OrderId([1; 16])].state, other.flaws.len()), (OrderState::Paid, 0));
 
-    let rows: [(&[LedgerEntry], Invariant, &str); 4] = [
+    // A refund that was refused can be asked for anew, and only then be made.
+    let refused = by(Kind::RefundRefused, "pi_1", &[]);
+    let kept = and(&[asked.clone(), refused.clone()]);
+    let order = &kept.orders[&OrderId([1; 16])];
+    assert!(kept.flaws.is_empty(), "{:?}", kept.flaws);
+    assert_eq!((order.state, order.refunding, kept.holders.len()), (OrderState::Paid, false, 2));
+    let again = and(&[asked.clone(), refused.clone(), asked.clone(), done.clone()]);
+    assert!(again.flaws.is_empty() && again.holders.is_empty(), "{:?}", again.flaws);
+
+    let rows: [(&[LedgerEntry], Invariant, &str); 7] = [
+        (std::slice::from_ref(&refused), Invariant::Inv6, "nobody asked"),
+        (&[asked.clone(), refused.clone(), done.clone()], Invariant::Inv6, "nobody asked"),
+        (&[asked.clone(), by(Kind::RefundRefused, "pi_2", &[])], Invariant::Inv6, "nobody asked"),
         (std::slice::from_ref(&done), Invariant::Inv6, "nobody asked"),
         (&[asked.clone(), done.clone(), done.clone()], Invariant::Inv5, "a second time"),
         (&[asked.clone(), done.clone(), asked.clone()], Invariant::Inv6, "is not paid"),

@@ -78,6 +78,22 @@ async fn an_error_changes_nothing_and_is_not_remembered() {
 }
 
 #[tokio::test]
+async fn a_refused_refund_is_remembered_under_its_key() {
+    let provider = Provider::start().await;
+    let id = provider.create("o-1", &[VISA]).await;
+    assert_eq!(provider.post(&path(&id, "confirm"), "k", &[]).await.0, 200);
+    provider.faults(Faults { refund_refuse_rate: 1.0, ..Faults::default() }).await;
+    let refund = [("payment_intent", id.as_str())];
+    let (status, body) = provider.post("/v1/refunds", "r", &refund).await;
+    assert_eq!((status, &body["error"]["code"]), (400, &json!("charge_disputed")));
+    provider.faults(Faults::default()).await;
+    assert_eq!(provider.post("/v1/refunds", "r", &refund).await, (status, body));
+    assert_eq!(provider.events(&id), ["created", "captured"]);
+    assert_eq!(provider.post("/v1/refunds", "r2", &refund).await.0, 200);
+    assert_eq!(provider.events(&id), ["created", "captured", "refunded"]);
+}
+
+#[tokio::test]
 async fn faults_are_told_replaced_and_checked() {
     let provider = Provider::start().await;
     let faults = Faults { latency_ms: 3, decline_rate: 0.25, seed: 9, ..Faults::default() };

@@ -147,10 +147,15 @@ impl Luck {
         let mut happens = |rate: f64| self.draws.random_bool(rate);
         let slow = faults.latency_all
             || matches!(work, Work::Step(Step::Confirm { .. } | Step::Capture { .. }));
+        let is_refund = matches!(work, Work::Step(Step::Refund { .. }));
         Fate {
             latency: Duration::from_millis(if slow { latency_ms } else { 0 }),
             error: happens(faults.error_rate),
-            decline: happens(faults.decline_rate),
+            decline: happens(if is_refund {
+                faults.refund_refuse_rate
+            } else {
+                faults.decline_rate
+            }),
             lost_reply: happens(faults.lost_reply_rate),
         }
     }

@@ -121,7 +121,7 @@ impl Intent {
     }
 
     /// What a step does, as the line to write; or the refusal. `chance_declines`: the provider is in a
-    /// mood to decline good cards.
+    /// mood to decline good cards, or to refuse refunds.
     pub(crate) fn decide(&self, step: &Step, chance_declines: bool) -> Result<Line, Answer> {
         match step {
             Step::Confirm { payment_method } => {
@@ -131,6 +131,10 @@ impl Intent {
             Step::Cancel { reason } => self.cancel(reason.as_ref()),
             Step::Refund { id, amount, reason, metadata } => {
                 let line = self.refund(*amount)?;
+                if chance_declines {
+                    let message = format!("the charge of '{}' is disputed", self.terms.id);
+                    return Err(Answer::invalid("charge_disputed", &message));
+                }
                 let (refund, reason) = (Some(Arc::clone(id)), reason.clone());
                 Ok(Line { refund, reason, metadata: metadata.clone(), ..line })
             }
