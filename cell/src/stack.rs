@@ -4,7 +4,7 @@ use crate::archive::{Archive, RestedReports, rested_reports, rested_transfers};
 use crate::audit::{AuditMetrics, AuditPorts, audit};
 use crate::claim::claim;
 use crate::config::{Config, StoreUrl};
-use crate::fitness::FitnessGauges;
+use crate::fitness::{FitnessGauges, look_again};
 use crate::inventory::Inventory;
 use crate::keeper::{ClassPorts, Elsewhere, Kept, Ports};
 use crate::ledger;
@@ -86,12 +86,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     readiness.set("postgres", false);
     let (pool, until) = (background.clone(), drain.clone());
-    if !workers.spawn(ready(config.clone(), pool, gauges, until)).await?? {
+    if !workers.spawn(ready(config.clone(), pool, gauges.clone(), until)).await?? {
         return Ok(());
     }
     readiness.set("postgres", true);
 
     let end = drain.token();
+    drain.spawn_on(&workers, "fitness", look_again(ports.clone(), gauges, end.clone()));
     look_after_rest(&config, &ports, (&sales, &background, &workers), &drain);
     let replaced = CancellationToken::new();
     // Calls are taken until the last bucket is handed over, so that nobody is left without a word.

@@ -85,6 +85,26 @@ impl Inventory {
         Ok(self.line().await?.run)
     }
 
+    /// Reads the settings of the server that we are connected to once more. One that could forget grants, or is another by
+    /// now, is left: whoever comes next connects anew, and is refused for as long as it is so.
+    ///
+    /// # Errors
+    /// [`InventoryError::Unknown`], which says what to set, or that it does not answer.
+    pub async fn look_again(&self) -> Result<(), InventoryError> {
+        let Some(Line { mut connection, run }) = self.line.lock().await.clone() else {
+            return Ok(());
+        };
+        let unknown = |why: String| InventoryError::Unknown(why);
+        let info = self.info(&mut connection).await.map_err(|error| unknown(error.to_string()))?;
+        let left = match info.judge().refusal() {
+            Some(why) => why,
+            None if *info.run != *run => "it is another server".to_owned(),
+            None => return Ok(()),
+        };
+        self.leave(&run).await;
+        Err(unknown(left))
+    }
+
     /// Calls a function in the server's run `run`.
     pub(super) async fn call(
         &self,
@@ -118,14 +138,8 @@ impl Inventory {
             .set_response_timeout(Some(RESPONSE));
         let mut connection =
             self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let info = redis::cmd("INFO").arg("server").arg("memory").arg("persistence").to_owned();
-        let info: String = info.query_async(&mut connection).await?;
-        let info = ServerInfo::read(&info);
-        let fitness = info.judge();
-        if let Some(gauges) = &self.gauges {
-            gauges.show("redis", &JUDGED, &fitness);
-        }
-        if let Some(why) = fitness.refusal() {
+        let info = self.info(&mut connection).await?;
+        if let Some(why) = info.judge().refusal() {
             return Err((ErrorKind::InvalidClientConfig, "unfit", why).into());
         }
         let load = redis::cmd("FUNCTION")
@@ -135,6 +149,25 @@ impl Inventory {
             .to_owned();
         let _: Value = load.query_async(&mut connection).await?;
         Ok(Line { connection, run: info.run.into() })
+    }
+
+    /// What the server says of itself, which is charted.
+    async fn info(&self, connection: &mut MultiplexedConnection) -> Result<ServerInfo, RedisError> {
+        let info = redis::cmd("INFO").arg("server").arg("memory").arg("persistence").to_owned();
+        let info: String = info.query_async(connection).await?;
+        let info = ServerInfo::read(&info);
+        if let Some(gauges) = &self.gauges {
+            gauges.show("redis", &JUDGED, &info.judge());
+        }
+        Ok(info)
+    }
+
+    /// Drops the connection, unless another one was made meanwhile.
+    async fn leave(&self, run: &Arc<str>) {
+        let mut line = self.line.lock().await;
+        if line.as_ref().is_some_and(|line| Arc::ptr_eq(&line.run, run)) {
+            *line = None;
+        }
     }
 
     /// What an error means. A broken connection is dropped, so that the next call makes a new one.
@@ -148,10 +181,7 @@ impl Inventory {
             Some(_) => return InventoryError::Unknown(text),
             None => {}
         }
-        let mut line = self.line.lock().await;
-        if line.as_ref().is_some_and(|line| Arc::ptr_eq(&line.run, run)) {
-            *line = None;
-        }
+        self.leave(run).await;
         InventoryError::Unknown(text)
     }
 }

@@ -1,4 +1,4 @@
-//! Settings of the cell's Redis, read off its INFO at each connection, and what follows from them.
+//! Settings of the cell's Redis, read off its INFO at each connection and now and then, and what follows from them.
 //!
 //! | setting | is | otherwise |
 //! |---|---|---|

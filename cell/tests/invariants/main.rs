@@ -17,6 +17,7 @@ mod cell;
 mod chain;
 mod deaths;
 mod expiry;
+mod fitness;
 #[path = "../support/found.rs"]
 mod found;
 #[path = "../support/line.rs"]

@@ -266,3 +266,29 @@ async fn a_bucket_at_rest_takes_no_room() {
     let keys: Vec<String> = stores.redis.clone().keys("*").await.unwrap();
     assert!(keys.is_empty(), "{keys:?}");
 }
+
+/// Somebody sets up otherwise a Redis that is in use: no connection breaks of it, and no new run tells of it.
+#[tokio::test]
+async fn a_redis_that_begins_to_forget_is_left_until_it_is_set_right() {
+    let stores = Stores::start().await;
+    let mut redis = stores.redis.clone();
+    let mut set = async |policy: &str| {
+        let set = redis::cmd("CONFIG").arg("SET").arg("maxmemory-policy").arg(policy).to_owned();
+        let () = set.query_async(&mut redis).await.unwrap();
+    };
+    let run = stores.inventory.run().await.unwrap();
+    stores.inventory.look_again().await.unwrap();
+    set("allkeys-lru").await;
+    assert_eq!(stores.inventory.run().await.unwrap(), run, "nobody has looked");
+    for _ in 0..2 {
+        let why = match stores.inventory.look_again().await {
+            Err(InventoryError::Unknown(why)) => why,
+            Ok(()) => stores.inventory.run().await.unwrap_err().to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(why.contains("set maxmemory-policy noeviction"), "{why}");
+    }
+    set("noeviction").await;
+    assert_eq!(stores.inventory.run().await.unwrap(), run);
+    stores.inventory.look_again().await.unwrap();
+}
