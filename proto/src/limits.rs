@@ -103,7 +103,7 @@ pub const AUDIT_ROWS_MAX: u32 = 64;
 pub const AUDIT_UNITS_MAX: u32 = 512;
 /// Orders that one step of the audit compares with Postgres, or one part in 256 of a bucket's when those are more.
 pub const AUDIT_ORDERS_MAX: u64 = 512;
-/// Returned units that the audit has Redis list: a call of that many takes less than a millisecond.
+/// Returned units that the audit has Redis list at a time, the others another time: a call of that many takes less than a millisecond.
 pub const AUDIT_RETURNED_MAX: usize = 2_048;
 /// Units of one bucket that the audit watches because they may be stranded.
 pub const AUDIT_WATCHED_MAX: usize = 64;

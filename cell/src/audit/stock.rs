@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub(super) struct StockAudit {
     /// The unit to go on from.
     from: u32,
+    /// The place in Redis' list of returned units to go on from: a longer one is read in slices.
+    returned_from: usize,
     /// A look that waits for the second snapshot.
     look: Option<Look>,
     looked_at: Option<Instant>,
@@ -39,6 +41,8 @@ pub(super) struct Look {
     pub(super) epoch: i64,
     /// Each with its local index and the order that had it.
     pub(super) units: Vec<(u32, u32, Option<OrderId>)>,
+    /// Those that Redis lists as returned, with the order that had them.
+    pub(super) listed: Vec<(u32, OrderId)>,
     pub(super) looked: Looked,
 }
 
@@ -82,12 +86,16 @@ impl StockAudit {
         }
         let place = &keeper.place;
         let keys = BucketKeys::new(&place.org, &place.sale, place.bucket.bucket, epoch);
-        match inventory.look(&keys, epoch, &indices).await {
+        match inventory.look(&keys, epoch, &indices, self.returned_from).await {
             Ok(looked) => {
+                let end = self.returned_from + looked.listed.len();
+                self.returned_from = if end < looked.returned { end } else { 0 };
                 let owner = |unit: &u32| replay.units().get(unit).copied();
+                let listed = keeper.book().units(&looked.listed).unwrap_or_default();
+                let listed = listed.iter().filter_map(|unit| Some((*unit, owner(unit)?))).collect();
                 let units =
                     units.iter().zip(&indices).map(|(unit, index)| (*unit, *index, owner(unit)));
-                Some(Look { epoch, units: units.collect(), looked })
+                Some(Look { epoch, units: units.collect(), listed, looked })
             }
             Err(error) => {
                 tracing::debug!(%error, "redis cannot be looked at");
@@ -123,8 +131,8 @@ fn judge(look: &Look, replay: &Replay, row: &BucketRow, watch: &mut Watch) -> Ve
         committed: (row.hold_batch, row.settle_batch),
     };
     let mut found = Vec::new();
-    let returned: HashSet<u32> = looked.returned.iter().flatten().copied().collect();
-    if looked.returned.as_ref().is_some_and(|list| list.len() != returned.len()) {
+    let returned: HashSet<u32> = looked.listed.iter().copied().collect();
+    if looked.listed.len() != returned.len() {
         let what = "redis lists a returned unit twice, and would grant it twice";
         found.push(Difference::new(Invariant::Inv3, "returned units", what));
     }
@@ -141,7 +149,7 @@ fn judge(look: &Look, replay: &Replay, row: &BucketRow, watch: &mut Watch) -> Ve
             }
             (None, None) if replay.granted().contains(*unit) => {
                 // Too many are listed to say which: those that nobody has are taken for free.
-                let is_listed = looked.returned.is_none() && *index < looked.next;
+                let is_listed = !looked.lists_all() && *index < looked.next;
                 let is_free = owner.is_none() && (grants || is_listed);
                 if is_free {
                     watch.clear(*unit);
@@ -160,6 +168,15 @@ fn judge(look: &Look, replay: &Replay, row: &BucketRow, watch: &mut Watch) -> Ve
         found.extend(
             what.map(|what| Difference::new(Invariant::Inv3, format!("redis {unit}"), what)),
         );
+    }
+    // Whoever had it before and has it now had it when Redis listed it.
+    let had = |(unit, before): &&(u32, OrderId)| replay.units().get(unit) == Some(before);
+    let asked: HashSet<u32> = look.units.iter().map(|(unit, ..)| *unit).collect();
+    for (unit, order) in look.listed.iter().filter(had) {
+        if !asked.contains(unit) {
+            let what = format!("unit {unit} is order {order}'s; redis would grant it all the same");
+            found.push(Difference::new(Invariant::Inv3, format!("redis {unit}"), what));
+        }
     }
     found
 }

@@ -19,14 +19,24 @@ pub struct Looked {
     pub next: u32,
     /// Where the local indices end.
     pub end: u32,
-    /// The local indices that were returned and are free; none when there were too many to list.
-    pub returned: Option<Vec<u32>>,
+    /// How many local indices were returned and are free.
+    pub returned: usize,
+    /// Some of them, in the order in which they would be granted.
+    pub listed: Vec<u32>,
     /// For each index that was asked for: the order that has it.
     pub owners: Vec<Option<OrderId>>,
 }
 
+impl Looked {
+    /// Whether all that were returned are listed.
+    pub fn lists_all(&self) -> bool {
+        self.listed.len() == self.returned
+    }
+}
+
 impl Inventory {
-    /// Looks at the units of `indices`, as one moment has them.
+    /// Looks at the units of `indices`, and at most [`AUDIT_RETURNED_MAX`] of the returned ones from place `from` on, as one
+    /// moment has them.
     ///
     /// # Errors
     /// [`InventoryError`]: nothing is known then.
@@ -35,6 +45,7 @@ impl Inventory {
         keys: &BucketKeys,
         epoch: i64,
         indices: &[u32],
+        from: usize,
     ) -> Result<Looked, InventoryError> {
         let run = self.run().await?;
         let runs = runs_of(indices);
@@ -45,7 +56,7 @@ impl Inventory {
             .collect();
         let mut command = redis::cmd("FCALL");
         command.arg("fg_look").arg(3).arg(&keys.rec).arg(&keys.units).arg(&keys.free);
-        command.arg(epoch).arg(&*run).arg(AUDIT_RETURNED_MAX).arg(packed);
+        command.arg(epoch).arg(&*run).arg(AUDIT_RETURNED_MAX).arg(from).arg(packed);
         let answer = self.call(&run, &command).await?;
         looked(answer, &runs)
             .ok_or_else(|| InventoryError::Unknown("look answered in an unknown shape".into()))
@@ -60,8 +71,6 @@ fn looked(answer: Value, runs: &[(u32, u32)]) -> Option<Looked> {
     let runs_of_owners = parts.split_off(6);
     let [hold_batch, settle_batch, next, end, count, listed] =
         <[Value; 6]>::try_from(parts).ok()?;
-    let count = usize::from_redis_value(count).ok()?;
-    let listed = Vec::<u32>::from_redis_value(listed).ok()?;
     let mut owners = Vec::new();
     for (value, (_, length)) in runs_of_owners.into_iter().zip(runs) {
         let mut bytes = Vec::<u8>::from_redis_value(value).ok()?;
@@ -76,7 +85,8 @@ fn looked(answer: Value, runs: &[(u32, u32)]) -> Option<Looked> {
         settle_batch: u64::from_redis_value(settle_batch).ok()?,
         next: u32::from_redis_value(next).ok()?,
         end: u32::from_redis_value(end).ok()?,
-        returned: (listed.len() == count).then_some(listed),
+        returned: usize::from_redis_value(count).ok()?,
+        listed: Vec::from_redis_value(listed).ok()?,
         owners,
     })
 }
@@ -119,11 +129,13 @@ mod tests {
             settle_batch: 4,
             next: 5,
             end: 9,
-            returned: Some(vec![1, 2]),
+            returned: 2,
+            listed: vec![1, 2],
             owners: vec![Some(OrderId([7; 16])), None, None],
         };
         assert_eq!(seen, Some(expected));
-        assert_eq!(looked(answer(vec![]), &[(0, 3)]).unwrap().returned, None);
+        assert!(seen.unwrap().lists_all());
+        assert!(!looked(answer(vec![Value::Int(1)]), &[(0, 3)]).unwrap().lists_all());
         assert_eq!(looked(answer(vec![]), &[]), None);
     }
 }

@@ -1,6 +1,7 @@
 //! The functions in Redis: what they grant, what they give back, and whom they refuse.
 
 use floodgate_cell::inventory::{Grant, HoldTry, InventoryError, Joined, Settled, What, remove};
+use proto::limits::AUDIT_RETURNED_MAX;
 use redis::AsyncCommands;
 
 use crate::stores::{InRedis, Stores, buyer, order};
@@ -265,6 +266,30 @@ async fn a_bucket_at_rest_takes_no_room() {
     remove(&stores.inventory, &desk.at.run, &desk.at.keys).await.unwrap();
     let keys: Vec<String> = stores.redis.clone().keys("*").await.unwrap();
     assert!(keys.is_empty(), "{keys:?}");
+}
+
+#[tokio::test]
+async fn a_long_list_of_returned_units_is_read_in_slices() {
+    let stores = Stores::start().await;
+    let desk = Desk::open(&stores, "s01", 10, 2).await;
+    let mut redis = stores.redis.clone();
+    let all: Vec<u32> = (0..).take(2 * AUDIT_RETURNED_MAX + 100).collect();
+    let _: () = redis.rpush(&desk.at.keys.free, &all).await.unwrap();
+    let mut listed = Vec::new();
+    while listed.len() < all.len() {
+        let of = (&desk.at.keys, desk.at.epoch);
+        let looked = stores.inventory.look(of.0, of.1, &[3, 4], listed.len()).await.unwrap();
+        assert_eq!((looked.returned, &looked.owners[..]), (all.len(), &[None, None][..]));
+        assert!(!looked.lists_all() && looked.listed.len() <= AUDIT_RETURNED_MAX);
+        assert!(!looked.listed.is_empty());
+        listed.extend(looked.listed);
+    }
+    assert_eq!(listed, all);
+    let () = redis.ltrim(&desk.at.keys.free, 0, 4).await.unwrap();
+    let short = stores.inventory.look(&desk.at.keys, desk.at.epoch, &[], 0).await.unwrap();
+    assert!(short.lists_all() && short.listed == all[..5]);
+    let behind = stores.inventory.look(&desk.at.keys, desk.at.epoch, &[], 6).await.unwrap();
+    assert!(!behind.lists_all() && behind.listed.is_empty());
 }
 
 /// Somebody sets up otherwise a Redis that is in use: no connection breaks of it, and no new run tells of it.

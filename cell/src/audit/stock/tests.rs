@@ -43,12 +43,14 @@ fn look() -> Look {
     Look {
         epoch: 1,
         units: vec![(100, 0, None), (101, 1, first), (102, 2, second), (103, 3, None)],
+        listed: Vec::new(),
         looked: Looked {
             hold_batch: 2,
             settle_batch: 0,
             next: 3,
             end: 10,
-            returned: Some(vec![0]),
+            returned: 1,
+            listed: vec![0],
             owners: vec![None, first, second, None],
         },
     }
@@ -71,9 +73,26 @@ fn what_redis_would_grant_twice_is_found_at_once() {
     };
     one(|looked| looked.owners[1] = None, "redis gives it to nobody");
     one(|looked| looked.owners[1] = Some(OrderId([7; 16])), "order 07");
-    one(|looked| looked.returned = Some(vec![0, 2]), "would grant it all the same");
+    one(|looked| looked.listed = vec![0, 2], "would grant it all the same");
     one(|looked| looked.next = 2, "would grant it all the same");
-    one(|looked| looked.returned = Some(vec![0, 0]), "twice");
+    one(|looked| looked.listed = vec![0, 0], "twice");
+}
+
+/// A list that is too long for one look is read in slices, and each slice tells of units that nobody has asked about.
+#[test]
+fn what_a_slice_of_a_long_list_would_grant_twice_is_found() {
+    let (first, other) = (OrderId([1; 16]), OrderId([5; 16]));
+    let sliced = |listed: (u32, OrderId)| {
+        found(|look| {
+            (look.looked.returned, look.listed) = (5_000, vec![listed]);
+            (look.units, look.looked.owners) = (vec![(103, 3, None)], vec![None]);
+        })
+    };
+    let found = sliced((101, first));
+    assert!(found.len() == 1 && found[0].contains("unit 101 is order 01"), "{found:?}");
+    // It is another order's by now, or nobody's: it changed hands.
+    assert_eq!(sliced((101, other)), [""; 0]);
+    assert_eq!(sliced((103, first)), [""; 0]);
 }
 
 #[test]
@@ -93,7 +112,7 @@ fn what_changes_hands_meanwhile_is_no_difference() {
 fn a_stranded_unit_is_found_when_no_batch_explains_it() {
     let strands: [fn(&mut Look); 3] = [
         |look| look.looked.owners[0] = Some(OrderId([5; 16])),
-        |look| look.looked.returned = Some(vec![]),
+        |look| (look.looked.returned, look.looked.listed) = (0, vec![]),
         // Accepted, and never brought to Redis.
         |look| look.looked.end = 3,
     ];
@@ -104,7 +123,7 @@ fn a_stranded_unit_is_found_when_no_batch_explains_it() {
         assert_eq!(first, Some(120));
         watch.clear_all();
         // Too many are listed to say so of a unit that nobody has.
-        look.looked.returned = None;
+        look.looked.returned = 5_000;
         let sure = look.looked.owners[0].is_some() || look.looked.end == 3;
         let first = (0..1_000).find(|_| !judge(&look, &replay(), &row(), &mut watch).is_empty());
         assert_eq!(first.is_some(), sure);
