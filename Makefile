@@ -24,7 +24,7 @@ help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
 	@echo 'make test  [FLOODGATE_SEED=n]                 every test, on real servers'
 	@echo 'make bench                                    every figure beside its budget'
-	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault on one platform; without a name, what there is'
+	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault, or small-sales, on one platform; without a name, what there is'
 	@echo 'make bugs [BUG=name]                          each seeded bug, and the test that finds it'
 	@echo 'make model                                    take-over, line and transfers in every order of events'
 	@echo 'make released                                 that nothing of drills is in what is released'

@@ -3,8 +3,11 @@
 //! A trial is a sale, a crowd that buys through the router, a fault at a drawn moment, and the judge's verdict on all
 //! invariants when everything is quiet again. Every trial is drawn from a number of its own, which its line tells: the
 //! arena's seed counted up. A trial in which the fault was not where it should have been is void; another follows it.
+//!
+//! Without a fault, but with many sales at a time: [`small`].
 
 mod evidence;
+pub mod small;
 mod tally;
 mod trial;
 

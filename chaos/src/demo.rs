@@ -282,6 +282,7 @@ fn crowds(plan: &Plan, staged: &Staged, expires_s: u64) -> Result<Vec<Crowd>, Sc
             page_token: token("page")?,
             connections,
             follows,
+            heeds_page: true,
         })
     };
     Ok(vec![

@@ -51,6 +51,8 @@ pub struct Crowd {
     pub connections: usize,
     /// Whether more of its buyers come only as long as the first crowd is there.
     pub follows: bool,
+    /// Whether its buyers leave when the page says that nothing is left; otherwise they ask until they are told so.
+    pub heeds_page: bool,
 }
 
 /// What a load is made of.

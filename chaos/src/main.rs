@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use floodgate_chaos::arena::small::{self, SmallPlan};
 use floodgate_chaos::arena::{self, ArenaError, ArenaPlan};
 use floodgate_chaos::demo::{self, DemoPlan};
 use floodgate_chaos::drill::Drill;
@@ -43,10 +44,11 @@ enum Command {
         #[arg(long, env = "DRILL")]
         drill: Option<Drill>,
     },
-    /// Trials of a fault, each on a sale of its own; without a name, what there is.
+    /// Trials of a fault, each on a sale of its own, or many small sales; without a name, what there is.
     Drill {
         /// Which.
-        name: Option<Drill>,
+        #[arg(value_parser = what_of)]
+        name: Option<What>,
         #[command(flatten)]
         run: RunArgs,
         #[command(flatten)]
@@ -58,6 +60,20 @@ enum Command {
         #[arg(long)]
         folder: PathBuf,
     },
+}
+
+/// What is tried out.
+#[derive(Clone, Copy, Debug)]
+enum What {
+    Fault(Drill),
+    SmallSales,
+}
+
+fn what_of(name: &str) -> Result<What, String> {
+    match name {
+        small::NAME => Ok(What::SmallSales),
+        fault => Drill::from_str(fault, false).map(What::Fault),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -103,7 +119,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<Proof> {
     match command {
         Command::Demo { run, drill } => play(&run, drill),
-        Command::Drill { name: Some(drill), run, trials } => try_out(&run, &trials, drill),
+        Command::Drill { name: Some(What::Fault(drill)), run, trials } => {
+            try_out(&run, &trials, drill)
+        }
+        Command::Drill { name: Some(What::SmallSales), run, trials } => sell(&run, &trials),
         Command::Drill { name: None, .. } => list(),
         Command::Judge { folder } => again(&folder),
     }
@@ -120,11 +139,7 @@ fn play(args: &RunArgs, drill: Option<Drill>) -> anyhow::Result<Proof> {
 
 /// One platform for all trials; a demo for each where a drill leaves nothing behind that could go on.
 fn try_out(args: &RunArgs, trials: &TrialArgs, drill: Drill) -> anyhow::Result<Proof> {
-    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..SEED_MAX));
-    let (first, count) = match trials.trial {
-        Some(number) => (seed + u64::from(number.saturating_sub(1)), 1),
-        None => (seed, trials.trials),
-    };
+    let (first, count) = seeds(args, trials);
     let Some(plan) = ArenaPlan::new(drill, count, first) else {
         for trial in 0..u64::from(count) {
             let args = RunArgs { seed: Some(first + trial), keep: args.keep };
@@ -146,8 +161,27 @@ fn try_out(args: &RunArgs, trials: &TrialArgs, drill: Drill) -> anyhow::Result<P
     proof.with_context(|| format!("the trials from seed {first} on"))
 }
 
+/// A sale for each trial.
+fn sell(args: &RunArgs, trials: &TrialArgs) -> anyhow::Result<Proof> {
+    let (first, count) = seeds(args, trials);
+    let plan = SmallPlan { keep: args.keep, ..SmallPlan::new(count, first) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let proof = runtime.block_on(small::run(&plan, &mut io::stdout().lock()));
+    proof.with_context(|| format!("the sales from seed {first} on"))
+}
+
+/// What the first trial is drawn from, and how many there are.
+fn seeds(args: &RunArgs, trials: &TrialArgs) -> (u64, u32) {
+    let seed = args.seed.unwrap_or_else(|| rand::rng().random_range(0..SEED_MAX));
+    match trials.trial {
+        Some(number) => (seed + u64::from(number.saturating_sub(1)), 1),
+        None => (seed, trials.trials),
+    }
+}
+
 fn list() -> anyhow::Result<Proof> {
     let mut out = io::stdout().lock();
+    writeln!(out, "{:<20} {}", small::NAME, small::HYPOTHESIS)?;
     for drill in Drill::ALL {
         writeln!(out, "{:<20} {}", drill.name(), drill.hypothesis())?;
     }

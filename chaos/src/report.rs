@@ -7,6 +7,7 @@ mod bars;
 mod chart;
 mod fold;
 mod latency;
+mod times;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -15,6 +16,8 @@ use proto::invariant::Invariant;
 
 use crate::judge::{Judgement, Verdict};
 use crate::load::{CallKind, End, LoadOutcome, Outcome, SaleLive};
+
+pub(crate) use times::Times;
 
 /// The most that a hundredth of the buyers may be sent off late, in microseconds.
 pub const LATENESS_US_MAX: u64 = 100_000;

@@ -1,6 +1,8 @@
 //! The scene: two orgs that share a cell, a mega-sale of the one and a STANDARD sale of the other, warm and about to
 //! open.
 
+mod hashing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use proto::wire::fleet::org_service_client::OrgServiceClient;
 use proto::wire::fleet::placement_service_client::PlacementServiceClient;
 use proto::wire::fleet::{CreateOrgRequest, GetPlacementRequest, ListCellsRequest, Org, PublicKey};
 use runtime::clock::Clock;
+use runtime::etcd::EtcdError;
 use sqlx::{Connection, PgConnection};
 use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -24,6 +27,8 @@ use uuid::Uuid;
 
 use crate::identity::{BadKey, Signer, bearer};
 use crate::judge::{Agreed, CellStores};
+
+pub(crate) use hashing::Hashing;
 
 /// How long every cell may take to appear, and a sale to become warm.
 const READY_LIMIT: Duration = Duration::from_secs(20);
@@ -74,6 +79,12 @@ pub enum SceneError {
         cell: String,
         /// Why.
         source: sqlx::Error,
+    },
+    /// Etcd.
+    #[error("could not read a sale's record: {source}")]
+    Etcd {
+        /// Why.
+        source: Box<EtcdError>,
     },
     /// Something did not come true in time.
     #[error("{0}")]

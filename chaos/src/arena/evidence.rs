@@ -1,6 +1,4 @@
-//! The evidence of one trial, read out of stores that hold the trials before it, too.
-
-use std::path::Path;
+//! The evidence of one trial, read out of stores that hold other trials, too.
 
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -23,17 +21,14 @@ const ONLY_ONE_SALE: &str = "do $$
         end loop;
     end $$";
 
-/// Reads what the stores, and the provider's file from its `intents_before`-th payment on, say of one sale.
+/// What the stores say of one sale. Its payments are not read yet: the provider's file does not tell sales apart.
 pub(super) async fn read(
     agreed: Agreed,
     told: Vec<Told>,
-    (provider_file, intents_before): (&Path, usize),
     cells: &[CellStores],
 ) -> Result<Evidence, ReadError> {
     let sale = agreed.sale.clone();
     let mut evidence = Evidence { sales: vec![agreed], told, ..Evidence::default() };
-    let mut intents = judge::read_provider(provider_file)?;
-    evidence.intents = intents.split_off(intents_before.min(intents.len()));
     for stores in cells {
         evidence.buckets.extend(buckets(&sale, stores).await?);
     }

@@ -5,13 +5,7 @@ use std::time::Duration;
 
 use super::Trial;
 use crate::drill::Drill;
-use crate::report::Proof;
-
-/// The longest bar, in columns.
-const BAR_COLUMNS: usize = 50;
-
-/// Upper bounds of the histogram's rows, in milliseconds; whatever is longer stands in a last one.
-const BOUNDS_MS: [u64; 12] = [50, 100, 200, 300, 400, 600, 800, 1_000, 1_500, 2_000, 3_000, 5_000];
+use crate::report::{Proof, Times};
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -22,7 +16,7 @@ pub struct Tally {
     violations: usize,
     lost_acknowledgements: u64,
     broken_seeds: Vec<u64>,
-    again: Vec<Duration>,
+    again: Times,
     took: Duration,
     /// Whether too many trials were void.
     pub(super) missing: bool,
@@ -38,7 +32,7 @@ impl Tally {
             violations: 0,
             lost_acknowledgements: 0,
             broken_seeds: Vec::new(),
-            again: Vec::new(),
+            again: Times::default(),
             took: Duration::ZERO,
             missing: false,
         }
@@ -57,7 +51,6 @@ impl Tally {
         self.violations += trial.violations.len();
         self.lost_acknowledgements += trial.verdict.lost_acknowledgements;
         self.again.extend(trial.drill.again);
-        self.again.sort_unstable();
         self.took += trial.took;
     }
 
@@ -84,10 +77,7 @@ impl Tally {
 
     /// The time to granting again below which this share (0 to 1) of the trials is; none without any.
     pub fn again_at(&self, share: f64) -> Option<Duration> {
-        let count = u32::try_from(self.again.len()).unwrap_or(u32::MAX);
-        let below = |place: &u32| f64::from(*place) < f64::from(count) * share.clamp(0.0, 1.0);
-        let place = (0..count).rfind(below).unwrap_or(0);
-        self.again.get(usize::try_from(place).unwrap_or(0)).copied()
+        self.again.at(share)
     }
 
     /// Draws it.
@@ -106,18 +96,7 @@ impl Tally {
             self.violations,
             self.lost_acknowledgements
         )?;
-        if let (Some(half), Some(most), Some(longest)) =
-            (self.again_at(0.5), self.again_at(0.99), self.again_at(1.0))
-        {
-            writeln!(
-                out,
-                "granting again: p50 {} ms, p99 {} ms, max {} ms",
-                half.as_millis(),
-                most.as_millis(),
-                longest.as_millis()
-            )?;
-            self.histogram(out)?;
-        }
+        self.again.draw(out, "granting again")?;
         if !self.broken_seeds.is_empty() {
             let again = format!("floodgate-chaos drill {} --trials 1 --seed", self.drill.name());
             for seed in &self.broken_seeds {
@@ -130,31 +109,6 @@ impl Tally {
             Proof::Void => "void: too many trials proved nothing",
         };
         writeln!(out, "{said}")
-    }
-
-    fn histogram(&self, out: &mut impl Write) -> io::Result<()> {
-        let mut from_ms = 0;
-        let mut rows = Vec::new();
-        for to_ms in BOUNDS_MS.into_iter().chain([u64::MAX]) {
-            let within = |took: &&Duration| {
-                let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                (from_ms..to_ms).contains(&ms)
-            };
-            rows.push((to_ms, self.again.iter().filter(within).count()));
-            from_ms = to_ms;
-        }
-        let first = rows.iter().position(|row| row.1 > 0).unwrap_or(0);
-        let last = rows.iter().rposition(|row| row.1 > 0).unwrap_or(0);
-        let most = rows.iter().map(|row| row.1).max().unwrap_or(0).max(1);
-        for (to_ms, count) in rows.get(first..=last).unwrap_or_default() {
-            let label = match *to_ms {
-                u64::MAX => "longer".to_owned(),
-                ms => format!("< {ms} ms"),
-            };
-            let bar = "█".repeat((count * BAR_COLUMNS).div_ceil(most));
-            writeln!(out, "{label:>10} {count:>4} {bar}")?;
-        }
-        Ok(())
     }
 }
 

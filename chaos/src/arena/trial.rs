@@ -108,8 +108,9 @@ impl Arena<'_> {
                 evidence::damage(&agreed.sale, stores, damage).await?;
             }
         }
-        let file = (provider_file.as_path(), intents_before);
-        let evidence = evidence::read(agreed, told, file, &stores).await?;
+        let mut intents = judge::read_provider(&provider_file)?;
+        let mut evidence = evidence::read(agreed, told, &stores).await?;
+        evidence.intents = intents.split_off(intents_before.min(intents.len()));
         let judgement = judge::judge(&evidence);
         let drill = struck.report(&Aftermath {
             evidence: &evidence,
@@ -219,6 +220,7 @@ impl Arena<'_> {
             page_token: token("page")?,
             connections: CONNECTIONS,
             follows: false,
+            heeds_page: true,
         })
     }
 

@@ -1,4 +1,4 @@
-//! A sale's page: what everybody sees. Those who wait leave when it says that nothing is left.
+//! A sale's page: what everybody sees. Those who heed it leave when it says that nothing is left.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,7 +49,9 @@ fn show(shop: &Shop, state: &SaleState) {
         let ended = matches!(state.phase(), Phase::Ended | Phase::Cancelled);
         if page.sold_out || ended {
             live.set_over();
-            shop.closed.cancel();
+            if shop.crowd.heeds_page {
+                shop.closed.cancel();
+            }
         }
     }
     shop.shared.told.add(Told {

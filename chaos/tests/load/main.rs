@@ -42,6 +42,7 @@ async fn buyers_come_in_time_and_ask_until_they_know() {
         buyers: plan.crowd.clone(),
         connections: 4,
         follows: false,
+        heeds_page: true,
     };
     let load = Load::start(LoadPlan {
         routers: vec![server.url.clone()],
