@@ -1,5 +1,8 @@
 //! Reports to the control plane: a bucket is warm, a bucket is at rest, its ledger has come so far, and what is free and
 //! asked for in between. News, not permission: the sale goes on whether or not etcd can be told.
+//!
+//! What a bucket could give or lacks is told at once when that begins or ends, and how much it is a little later: a unit
+//! that lies where nobody waits is on its way as soon as the control plane knows.
 
 use crate::keeper::{Book, Keeper};
 use etcd_client::PutOptions;
@@ -10,10 +13,11 @@ use proto::wire::storefront::sale_state::Phase;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::time::MissedTickBehavior;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-const EVERY: Duration = Duration::from_millis(200);
+/// Reports that come this close together are told over one connection.
+const GATHER: Duration = Duration::from_millis(10);
 /// Between two attempts when etcd does not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -30,6 +34,7 @@ pub(crate) struct Reports {
     /// What was said last of buckets that are kept here, and when.
     said: Mutex<HashMap<String, (Instant, BucketReport)>>,
     told: Mutex<HashMap<String, Told>>,
+    more: Notify,
 }
 
 /// What every further report of a bucket says.
@@ -76,14 +81,9 @@ impl Reports {
             }
             report(keeper, &book)
         };
-        let is_scarce = report.wanted > report.free || report.free <= report.granted / SCARCE_PART;
-        let pause = if is_scarce { SCARCE } else { PLENTY };
         let key = keys::report(&keeper.place.sale, keeper.place.number);
-        let is_due = |(at, before): &(Instant, BucketReport)| {
-            at.elapsed() >= pause
-                && BucketReport { at_ms: before.at_ms, ..report.clone() } != *before
-        };
-        if lock(&self.said).get(&key).is_none_or(is_due) {
+        let due = |(at, before): &(Instant, BucketReport)| is_due(&report, before, at.elapsed());
+        if lock(&self.said).get(&key).is_none_or(due) {
             self.say(key, report);
         }
     }
@@ -122,23 +122,22 @@ impl Reports {
         known.settled |= report.settled;
         let report = BucketReport { settled: known.settled, head: known.head.clone(), ..report };
         lock(&self.waiting).insert(key, report);
+        self.more.notify_one();
     }
 
     /// Tells etcd until `end` is cancelled.
     pub(crate) async fn tell(&self, endpoints: Vec<String>, end: CancellationToken) {
-        let mut tick = tokio::time::interval(EVERY);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = end.cancelled() => return,
-                _ = tick.tick() => {}
+                () = self.more.notified() => tokio::time::sleep(GATHER).await,
             }
-            if lock(&self.waiting).is_empty() {
-                continue;
-            }
-            if let Err(error) = self.flush(&endpoints).await {
+            while let Err(error) = self.flush(&endpoints).await {
                 tracing::warn!(%error, "cannot report to etcd yet");
-                tokio::time::sleep(AGAIN).await;
+                tokio::select! {
+                    () = end.cancelled() => return,
+                    () = tokio::time::sleep(AGAIN) => {}
+                }
             }
         }
     }
@@ -157,6 +156,22 @@ impl Reports {
         }
         Ok(())
     }
+}
+
+/// Whether a report is to be made when the one `before` was made so long ago.
+fn is_due(report: &BucketReport, before: &BucketReport, ago: Duration) -> bool {
+    if side(report) != side(before) {
+        return true;
+    }
+    let is_scarce = report.wanted > report.free || report.free <= report.granted / SCARCE_PART;
+    let pause = if is_scarce { SCARCE } else { PLENTY };
+    ago >= pause && BucketReport { at_ms: before.at_ms, ..report.clone() } != *before
+}
+
+/// What a bucket can be in a transfer: whether it has more than its line asks for, or less, and whether it can serve
+/// anybody in its line.
+fn side(report: &BucketReport) -> (std::cmp::Ordering, bool) {
+    (report.free.cmp(&report.wanted), report.free < report.wanted_min)
 }
 
 fn report(keeper: &Keeper, book: &Book) -> BucketReport {
@@ -182,4 +197,36 @@ fn report(keeper: &Keeper, book: &Book) -> BucketReport {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_wait_for_is_told_at_once() {
+        // Granted, free, wanted, the fewest wanted.
+        let made = |(granted, free, wanted, wanted_min): (u32, u32, u32, u32), at_ms| {
+            BucketReport { granted, free, wanted, wanted_min, at_ms, ..BucketReport::default() }
+        };
+        let (now, soon, late) = (Duration::ZERO, SCARCE, PLENTY);
+        let rows = [
+            ("nothing but time has passed", (99, 9, 50, 1), (99, 9, 50, 1), None),
+            ("plenty, with a line that is served", (99, 80, 9, 1), (99, 79, 9, 1), Some(late)),
+            ("its last tenth", (99, 9, 2, 1), (99, 8, 2, 1), Some(soon)),
+            ("its line is longer than what it has", (99, 20, 50, 1), (99, 19, 50, 1), Some(soon)),
+            ("a unit came back and nobody is in line", (99, 0, 0, 0), (99, 1, 0, 0), Some(now)),
+            ("the last in line was served", (99, 1, 1, 1), (99, 0, 0, 0), Some(soon)),
+            ("somebody joined where nothing is free", (99, 0, 0, 0), (99, 0, 1, 1), Some(now)),
+            ("one is free and two are wanted at least", (99, 2, 2, 2), (99, 1, 2, 2), Some(now)),
+            ("one is free and wanted", (99, 0, 5, 1), (99, 1, 5, 1), Some(now)),
+        ];
+        for (what, before, after, due) in rows {
+            let (before, after) = (made(before, 1), made(after, 2));
+            let short = Duration::from_millis(1);
+            let from =
+                [now, short, soon, late].into_iter().find(|ago| is_due(&after, &before, *ago));
+            assert_eq!(from, due, "{what}");
+        }
+    }
 }

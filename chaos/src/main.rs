@@ -97,6 +97,9 @@ struct TrialArgs {
     /// Buyers of each sale who hold a unit and never come back, before its crowd comes.
     #[arg(long)]
     live_orders: Option<u32>,
+    /// Small sales at a time.
+    #[arg(long)]
+    at_once: Option<usize>,
 }
 
 /// A call allocates some fifty times; this costs the least of it.
@@ -164,7 +167,9 @@ fn try_out(args: &RunArgs, trials: &TrialArgs, drill: Drill) -> anyhow::Result<P
 /// A sale for each trial.
 fn sell(args: &RunArgs, trials: &TrialArgs) -> anyhow::Result<Proof> {
     let (first, count) = seeds(args, trials);
-    let plan = SmallPlan { keep: args.keep, ..SmallPlan::new(count, first) };
+    let plan = SmallPlan::new(count, first);
+    let at_once = trials.at_once.unwrap_or(plan.at_once);
+    let plan = SmallPlan { keep: args.keep, at_once, ..plan };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let proof = runtime.block_on(small::run(&plan, &mut io::stdout().lock()));
     proof.with_context(|| format!("the sales from seed {first} on"))

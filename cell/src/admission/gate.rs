@@ -12,6 +12,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
+/// When a ticket that was left unmet may ask again: the shortest time and the longest, and how much longer for each other
+/// one. What comes back is kept for them, so a few ask soon; many do so no more often than once a second.
+const UNMET_MS: (u32, u32) = (300, 1_000);
+const UNMET_MS_A_TICKET: u32 = 10;
+
 /// How fast a gate may move now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
@@ -106,15 +111,18 @@ impl Gate {
         }
     }
 
-    /// A ticket asked for `units` and fewer were free. It stays good.
-    pub(crate) fn leave_unmet(&mut self, rank: u64, units: u32) {
-        if !self.is_waited_for(rank) || self.spent.contains(&rank) {
-            return;
+    /// A ticket asked for `units` and fewer were free. It stays good, and should ask again after the returned time, in
+    /// milliseconds.
+    pub(crate) fn leave_unmet(&mut self, rank: u64, units: u32) -> u32 {
+        if self.is_waited_for(rank) && !self.spent.contains(&rank) {
+            if let Some(before) = self.unmet.insert(rank, units) {
+                self.want_less(before);
+            }
+            *self.wanted.entry(units).or_default() += 1;
         }
-        if let Some(before) = self.unmet.insert(rank, units) {
-            self.want_less(before);
-        }
-        *self.wanted.entry(units).or_default() += 1;
+        let others = u32::try_from(self.unmet.len()).unwrap_or(u32::MAX).saturating_sub(1);
+        let longer_ms = others.saturating_mul(UNMET_MS_A_TICKET);
+        UNMET_MS.0.saturating_add(longer_ms).min(UNMET_MS.1)
     }
 
     /// Whether the ticket of this rank was admitted and may be expected to come.

@@ -13,7 +13,8 @@ use proto::wire::cell::{BucketState, Order};
 use proto::wire::storefront::order::State;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use tokio::sync::watch;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
 
 /// How an attempt to pay ended: the order's state then, or why it was refused.
 pub(crate) type AttemptEnd = Result<Order, Fault>;
@@ -62,6 +63,7 @@ pub(crate) struct Book {
     pub(crate) refunds: HashSet<OrderId>,
     version: u64,
     told: BucketState,
+    freed: Arc<Notify>,
 }
 
 impl Book {
@@ -84,6 +86,7 @@ impl Book {
             refunds: HashSet::new(),
             version: 0,
             told: BucketState::default(),
+            freed: Arc::default(),
         }
     }
 
@@ -164,6 +167,18 @@ impl Book {
         self.free().saturating_sub(self.leaving)
     }
 
+    /// Told when there is something to be had after there was nothing: then nobody should wait for the next tick.
+    pub(crate) fn freed(&self) -> Arc<Notify> {
+        Arc::clone(&self.freed)
+    }
+
+    /// Something changed; `before` it, so much was obtainable.
+    fn note_free(&self, before: u32) {
+        if before == 0 && self.obtainable() > 0 {
+            self.freed.notify_one();
+        }
+    }
+
     /// Units held, being paid, or in review.
     pub(crate) fn live(&self) -> u32 {
         self.live
@@ -171,7 +186,9 @@ impl Book {
 
     /// So many free units are about to be given up.
     pub(crate) fn leave(&mut self, units: u32) {
+        let before = self.obtainable();
         self.leaving = units;
+        self.note_free(before);
     }
 
     /// What was leaving was given up.
@@ -196,7 +213,9 @@ impl Book {
 
     /// Accepted units may be granted.
     pub(crate) fn accept(&mut self, units: u32) {
+        let before = self.obtainable();
         self.granted += units;
+        self.note_free(before);
     }
 
     /// Whether no order is live.
@@ -284,6 +303,7 @@ impl Book {
 
     /// A live order ended: paid, or its units are free.
     pub(crate) fn end(&mut self, order: OrderId, state: State) -> Option<Live> {
+        let before = self.obtainable();
         let live = self.orders.remove(&order)?;
         self.due.remove(order);
         let quantity = u32::try_from(live.units.len()).unwrap_or(u32::MAX);
@@ -291,13 +311,16 @@ impl Book {
         if state == State::Paid {
             self.paid += quantity;
         }
+        self.note_free(before);
         Some(live)
     }
 
     /// A paid order was refunded: its units are free.
     pub(crate) fn refund(&mut self, units: &[u32]) {
+        let before = self.obtainable();
         let quantity = u32::try_from(units.len()).unwrap_or(u32::MAX);
         self.paid -= quantity.min(self.paid);
+        self.note_free(before);
     }
 
     /// Orders that the sweep may end when it is `until_us`, the longest overdue first.
@@ -352,3 +375,6 @@ impl Book {
         self.told.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

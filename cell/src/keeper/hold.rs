@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::mpsc::Receiver;
 
-/// When a buyer for whom nothing was free may ask again.
-const NO_UNIT_MS: u32 = 1_000;
+/// When a buyer may ask again whose turn has not come, and one whose last order is just ending.
+const NOT_ADMITTED_MS: u32 = 1_000;
+const ENDING_MS: u32 = 300;
 /// When a buyer may ask again after Postgres refused for reasons of its own.
 const REFUSED_MS: u32 = 1_000;
 
@@ -86,8 +87,8 @@ impl Stage<'_> {
                 Grant::Spent => self.repeat(asked, Reason::TicketSpent.into()),
                 Grant::OverCap(_) => self.repeat(asked, Reason::OverCap.into()),
                 Grant::None => {
-                    self.keeper.book().gate.leave_unmet(asked.rank, asked.quantity);
-                    asked.reply.refuse(&Fault::later(Reason::NoUnitNow, NO_UNIT_MS));
+                    let again_ms = self.keeper.book().gate.leave_unmet(asked.rank, asked.quantity);
+                    asked.reply.refuse(&Fault::later(Reason::NoUnitNow, again_ms));
                 }
             }
         }
@@ -126,7 +127,7 @@ impl Stage<'_> {
             match (closed, stands) {
                 (Some(fault), _) => self.repeat(asked, fault),
                 (None, Standing::Waiting(_)) => {
-                    asked.reply.refuse(&Fault::later(Reason::NotAdmitted, NO_UNIT_MS));
+                    asked.reply.refuse(&Fault::later(Reason::NotAdmitted, NOT_ADMITTED_MS));
                 }
                 (None, Standing::Passed) => self.repeat(asked, Reason::TicketExpired.into()),
                 (None, Standing::Admitted) if asked.quantity == 0 => {
@@ -359,7 +360,7 @@ impl Stage<'_> {
             }
             Some(live) => Ok(book.show(order, live, now_us)),
             // Its end is committed and on its way to Redis.
-            None => Err(Fault::later(Reason::NoUnitNow, NO_UNIT_MS)),
+            None => Err(Fault::later(Reason::NoUnitNow, ENDING_MS)),
         };
         drop(book);
         answer_with(asked.reply, answer);

@@ -1,5 +1,6 @@
 //! A keeper's tick: the gate moves, routers are told what is new, and a bucket whose sale is over comes to rest. Each goes
-//! by itself, so that states are told while Postgres is slow.
+//! by itself, so that states are told while Postgres is slow. The gate does not wait for its tick when something is free
+//! again after nothing was.
 
 use super::reign::End;
 use super::{Keeper, Reign, Stage};
@@ -37,11 +38,18 @@ pub(super) async fn serve(keeper: &Arc<Keeper>, reign: &Reign) -> End {
 
 async fn gate(keeper: &Keeper, reign: &Reign) -> End {
     let mut tick = every(state_every());
+    let freed = keeper.book().freed();
     loop {
         tokio::select! {
             biased;
             () = reign.stop.cancelled() => return End::Stopped,
             () = keeper.doubted.notified() => return End::Doubt,
+            () = freed.notified() => {
+                // If nobody is in line here, somebody may be elsewhere.
+                if let Some(now_us) = keeper.now_us() {
+                    keeper.ports.reports.selling(keeper, now_us);
+                }
+            }
             _ = tick.tick() => {}
         }
         if let Err(error) = move_gate(keeper, reign).await {

@@ -1,21 +1,23 @@
-//! What this process keeps, told to every router: all of it first, then what changes, at most four times a second, and
-//! a sign of life when nothing does.
+//! What this process keeps, told to every router: all of it first, then what changes, soon after a keeper says so, which
+//! it does at most four times a second; and a sign of life when nothing does.
 
-use proto::limits::{BUCKETS_KEPT_MAX, STATES_PER_S};
+use proto::limits::BUCKETS_KEPT_MAX;
 use proto::wire::cell::{BucketState, BucketStates};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
-use tokio::time::MissedTickBehavior;
+use tokio::sync::{Notify, broadcast};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-/// Changes that a router may lag behind before it is told everything anew.
-const CHANGES_MAX: usize = 16;
+/// Messages that a router may lag behind before it is told everything anew.
+const CHANGES_MAX: usize = 128;
 /// Buckets in one message.
 const BUCKETS_A_MESSAGE: usize = 512;
-/// Ticks without a change after which a sign of life is given.
-const QUIET_TICKS: u32 = 2;
+/// Changes that come this close together are told in one message.
+const GATHER: Duration = Duration::from_millis(25);
+/// After so long without a change a sign of life is given.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// The states of the buckets that this process keeps.
 #[derive(Debug)]
@@ -23,6 +25,7 @@ pub(crate) struct States {
     process: Box<str>,
     all: Mutex<HashMap<(Box<str>, u32), Told>>,
     changes: broadcast::Sender<BucketStates>,
+    more: Notify,
 }
 
 #[derive(Debug)]
@@ -35,17 +38,20 @@ impl States {
     /// Nothing is kept yet.
     pub(crate) fn new(process: &str) -> States {
         let (changes, _) = broadcast::channel(CHANGES_MAX);
-        States { process: process.into(), all: Mutex::default(), changes }
+        States { process: process.into(), all: Mutex::default(), changes, more: Notify::new() }
     }
 
-    /// Remembers a bucket's state, to be told with the next tick.
+    /// Remembers a bucket's state, to be told soon if it is another than before.
     pub(crate) fn set(&self, state: BucketState) {
+        let key = (state.sale.as_str().into(), state.bucket);
         let mut all = self.lock();
-        if all.len() < BUCKETS_KEPT_MAX
-            || all.contains_key(&(state.sale.as_str().into(), state.bucket))
-        {
-            all.insert((state.sale.as_str().into(), state.bucket), Told { state, changed: true });
+        match all.get(&key) {
+            Some(told) if told.state == state => return,
+            None if all.len() >= BUCKETS_KEPT_MAX => return,
+            _ => {}
         }
+        all.insert(key, Told { state, changed: true });
+        self.more.notify_one();
     }
 
     /// Forgets a bucket that is no longer kept. Its next keeper's higher epoch tells routers.
@@ -62,13 +68,11 @@ impl States {
 
     /// Tells what changes until the token is cancelled.
     pub(crate) async fn tell(&self, token: CancellationToken) {
-        let mut tick =
-            tokio::time::interval(Duration::from_millis(1_000 / u64::from(STATES_PER_S)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut quiet = 0;
         loop {
             tokio::select! {
-                _ = tick.tick() => {}
+                more = timeout(QUIET, self.more.notified()) => if more.is_ok() {
+                    tokio::time::sleep(GATHER).await;
+                },
                 () = token.cancelled() => return,
             }
             let changed: Vec<_> = self
@@ -76,13 +80,9 @@ impl States {
                 .values_mut()
                 .filter_map(|told| std::mem::take(&mut told.changed).then(|| told.state.clone()))
                 .collect();
-            quiet = if changed.is_empty() { quiet + 1 } else { 0 };
-            if !changed.is_empty() || quiet >= QUIET_TICKS {
-                quiet = 0;
-                for message in self.messages(&changed) {
-                    // Nobody listening is no reason to stop.
-                    drop(self.changes.send(message));
-                }
+            for message in self.messages(&changed) {
+                // Nobody listening is no reason to stop.
+                drop(self.changes.send(message));
             }
         }
     }

@@ -2,18 +2,18 @@
 //!
 //! - Whoever is admitted in the meantime hears of it within a third of the sale's keeping time, so that no turn passes
 //!   because its buyer was told to sleep.
-//! - The nearer the turn, the sooner. A line that moves says when the turn comes; in one that stands still the place
-//!   stands in for it, so that a long line does not ask as one each second.
+//! - The nearer the turn, the sooner. A line that moves fast says when the turn comes. In any other the place stands in
+//!   for it: a unit can come back at any moment, and whoever is next should not sleep then because the line was slow
+//!   before, nor should a long line ask as one each second.
 //! - Never at the same moment as everybody else.
 
 /// The shortest time, and the longest.
 const PAUSE_MS: (u64, u64) = (300, 60_000);
 /// The longest time as a part of the keeping time.
 const KEEPING_PARTS: u64 = 3;
-/// While the line stands still: the shortest time, and how much longer for each place. A hundred places a second.
-const STANDSTILL_MS: u64 = 1_000;
-/// See [`STANDSTILL_MS`].
-const STANDSTILL_MS_A_PLACE: u64 = 10;
+/// How much longer than the shortest time for each place, at most: so a hundred calls a second come from those before
+/// whom are about as many others, whatever their number.
+const A_PLACE_MS: u64 = 10;
 
 /// Where a waiting ticket stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +32,8 @@ impl Wait {
     /// The time after which to ask again, in milliseconds. `jitter` spreads it, from 0 to 1,000.
     pub(super) fn ask_again_ms(self, jitter: u64) -> u64 {
         let most_ms = (self.keeping_ms / KEEPING_PARTS).clamp(PAUSE_MS.0, PAUSE_MS.1);
-        let turn_ms = match self.estimate_ms {
-            Some(estimate_ms) => estimate_ms / 2,
-            None => {
-                let least_ms = if self.until_start_ms > 0 { 0 } else { STANDSTILL_MS };
-                self.place.saturating_mul(STANDSTILL_MS_A_PLACE).max(least_ms)
-            }
-        };
+        let by_place_ms = PAUSE_MS.0.saturating_add(self.place.saturating_mul(A_PLACE_MS));
+        let turn_ms = self.estimate_ms.map_or(by_place_ms, |ms| by_place_ms.min(ms / 2));
         // Nobody is admitted before the start.
         let after_start_ms = spread(turn_ms, most_ms, jitter);
         let whole_ms = self.until_start_ms.saturating_add(after_start_ms);
@@ -63,24 +58,28 @@ mod tests {
     #[test]
     fn the_table() {
         let still = |place| Wait { place, ..WAIT };
-        let moves = |estimate_ms| Wait { estimate_ms: Some(estimate_ms), place: 9_999, ..WAIT };
+        let moves = |estimate_ms| Wait { estimate_ms: Some(estimate_ms), place: 9_970, ..WAIT };
+        let next = |estimate_ms| Wait { estimate_ms: Some(estimate_ms), ..WAIT };
         let starts = |until_start_ms, place| Wait { until_start_ms, place, ..WAIT };
         let kept = |keeping_ms, wait| Wait { keeping_ms, ..wait };
         let rows = [
-            ("next in a line that stands", still(0), 1_000, 1_250),
-            ("near in a line that stands", still(100), 1_000, 1_250),
-            ("farther back", still(1_000), 10_000, 12_500),
+            ("next in a line that stands", still(0), 300, 375),
+            ("near in a line that stands", still(50), 800, 1_000),
+            ("farther back", still(1_000), 10_300, 12_875),
             ("far back", still(1_000_000), 48_000, 60_000),
             ("farther than can be counted", still(u64::MAX), 48_000, 60_000),
             ("far back, kept for 12 s", kept(12_000, still(1_000_000)), 3_200, 4_000),
             ("far back, kept for 1 s", kept(1_000, still(1_000_000)), 300, 333),
             ("the turn comes at once", moves(0), 300, 375),
             ("the turn comes in 4 s", moves(4_000), 2_000, 2_500),
-            ("the turn comes in an hour", moves(3_600_000), 48_000, 60_000),
-            ("in an hour, kept for 12 s", kept(12_000, moves(3_600_000)), 3_200, 4_000),
+            ("in a line that is slower than a hundred a second", moves(3_600_000), 48_000, 60_000),
+            ("the same, kept for 12 s", kept(12_000, moves(3_600_000)), 3_200, 4_000),
+            // One ticket was admitted in the last seconds; the next unit may come back now.
+            ("next in a line that hardly moves", next(4_000), 300, 375),
+            ("next in a line that moves fast", next(10), 300, 375),
             ("no keeping time at all", kept(0, moves(3_600_000)), 300, 300),
             ("first, 5 s before the start", starts(5_000, 0), 5_300, 5_375),
-            ("in the middle, 5 s before the start", starts(5_000, 400), 9_000, 10_000),
+            ("in the middle, 5 s before the start", starts(5_000, 400), 9_300, 10_375),
             ("far back, kept for 12 s", kept(12_000, starts(5_000, 90_000)), 8_200, 9_000),
             ("first, an hour before the start", starts(3_600_000, 0), 48_000, 60_000),
         ];
@@ -110,14 +109,19 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_that_stands_asks_little() {
-        let calls_per_s = |waiting| -> f64 {
-            let pause_ms = |place| Wait { place, ..WAIT }.ask_again_ms(0);
+    fn a_long_line_that_stands_or_is_slow_asks_little() {
+        let calls_per_s = |waiting: u64, slow: bool| -> f64 {
+            let estimate_ms = |place| slow.then_some(place * 1_000);
+            let wait = |place| Wait { place, estimate_ms: estimate_ms(place), ..WAIT };
+            let pause_ms = |place| wait(place).ask_again_ms(0);
             let pause_s = |place| Duration::from_millis(pause_ms(place)).as_secs_f64();
             (0..waiting).map(|place| 1.0 / pause_s(place)).sum()
         };
-        assert!(calls_per_s(1_000) < 350.0);
-        assert!(calls_per_s(10_000) < 700.0);
-        assert!(calls_per_s(1_000_000) < 21_500.0);
+        for slow in [false, true] {
+            assert!(calls_per_s(100, slow) < 160.0);
+            assert!(calls_per_s(1_000, slow) < 370.0);
+            assert!(calls_per_s(10_000, slow) < 700.0);
+            assert!(calls_per_s(1_000_000, slow) < 21_500.0);
+        }
     }
 }

@@ -49,6 +49,17 @@ fn the_tail_follows_after_the_keeping_time_in_which_something_was_free() {
 }
 
 #[test]
+fn few_that_were_left_unmet_ask_soon_and_many_once_a_second() {
+    let mut gate = gate();
+    tick(&mut gate, 0, 1_000, 1_000);
+    assert_eq!(tick(&mut gate, 1_000, 1_000, 1_000), (0, 100));
+    assert_eq!((gate.leave_unmet(7, 1), gate.leave_unmet(8, 1)), (300, 310));
+    assert_eq!(gate.leave_unmet(8, 1), 310, "the same once more");
+    assert_eq!((9..99).map(|rank| gate.leave_unmet(rank, 1)).max(), Some(1_000));
+    assert_eq!(gate.leave_unmet(200, 1), 1_000, "nobody waits for it, and it comes no sooner");
+}
+
+#[test]
 fn spent_tickets_make_room() {
     let mut gate = gate();
     tick(&mut gate, 0, 2, 100);
@@ -175,7 +186,9 @@ proptest! {
             match event {
                 Event::Spend(at) => rank(at).into_iter().for_each(|rank| gate.spend(rank)),
                 Event::LeaveUnmet(at, units) => {
-                    rank(at).into_iter().for_each(|rank| gate.leave_unmet(rank, units));
+                    rank(at).into_iter().for_each(|rank| {
+                        gate.leave_unmet(rank, units);
+                    });
                 }
                 Event::Restart => {
                     let step = Step { tail: gate.tail, cursor: gate.cursor, used_us: gate.used_us };
