@@ -88,6 +88,15 @@ impl States {
         is_gone(&entry.record, buckets.values().map(|now| &now.state))
     }
 
+    /// Units that the sale offers and nobody has paid for, as far as was heard.
+    pub(crate) fn left(&self, entry: &SaleEntry) -> u64 {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        let paid = sales.get(entry.id.as_str()).map_or(0, |sale| {
+            lock(&sale.buckets).values().map(|now| u64::from(now.state.paid)).sum()
+        });
+        offered(&entry.record).saturating_sub(paid)
+    }
+
     /// A sale as its page shows it; `now_ms` serves while no keeper has spoken.
     pub(crate) fn page(&self, entry: &SaleEntry, now_ms: u64) -> SaleState {
         let record = &entry.record;

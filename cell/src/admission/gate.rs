@@ -15,7 +15,7 @@ use std::ops::Range;
 /// When a ticket that was left unmet may ask again: the shortest time and the longest, and how much longer for each other
 /// one. What comes back is kept for them, so a few ask soon; many do so no more often than once a second.
 const UNMET_MS: (u32, u32) = (300, 1_000);
-const UNMET_MS_A_TICKET: u32 = 10;
+const UNMET_MS_A_TICKET: u32 = 20;
 
 /// How fast a gate may move now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

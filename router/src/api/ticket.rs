@@ -63,6 +63,7 @@ impl Edge {
         let wait = Wait {
             place,
             estimate_ms: estimate_ms(now, place),
+            left: self.states.left(&asked.sale),
             until_start_ms: record.start_ms.saturating_sub(self.clock.now_ms()),
             keeping_ms: record.keeping_ms.into(),
         };
