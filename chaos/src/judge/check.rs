@@ -7,6 +7,7 @@ mod gate;
 mod ledger;
 mod money;
 mod rest;
+mod sold_out;
 mod ticket;
 mod told;
 mod transfer;
@@ -28,6 +29,7 @@ pub(super) fn all(case: &Case<'_>) -> Vec<Violation> {
         count::check(sale, &mut findings);
         transfer::check(sale, &mut findings);
         rest::check(sale, &mut findings);
+        sold_out::check(sale, &mut findings);
         cap::check(sale, &mut findings);
         told::check(sale, &mut findings);
         ledger::check(sale, &mut findings);

@@ -25,6 +25,7 @@ pub(super) struct ReplayedOrder {
     pub(super) ticket: u64,
     pub(super) amount_minor: i64,
     pub(super) held_at_us: i64,
+    pub(super) paid_at_us: Option<i64>,
     /// Payment attempts.
     pub(super) attempts: u32,
     /// The payment by which it was paid.
@@ -131,7 +132,7 @@ impl Replay {
             Kind::Refunding => self.refunding(id),
             Kind::RefundRefused => self.refund_refused(id, entry),
             Kind::Refunded => self.refund(id, entry),
-            _ => self.move_on(id, kind, entry),
+            _ => self.move_on(at_us, id, kind, entry),
         }
     }
 
@@ -177,6 +178,7 @@ impl Replay {
             ticket: entry.ticket,
             amount_minor: entry.amount_minor,
             held_at_us: at_us,
+            paid_at_us: None,
             attempts: 0,
             paid_by: None,
             refunding: false,
@@ -185,7 +187,7 @@ impl Replay {
         self.orders.insert(id, order);
     }
 
-    fn move_on(&mut self, id: OrderId, kind: Kind, entry: &LedgerEntry) {
+    fn move_on(&mut self, at_us: i64, id: OrderId, kind: Kind, entry: &LedgerEntry) {
         use OrderState::{Cancelled, Expired, Held, Paid, Paying, Review};
         let Some(order) = self.orders.get_mut(&id) else {
             let sentence = format!("order {id} is {kind:?} without having been held");
@@ -206,6 +208,7 @@ impl Replay {
         order.state = next;
         if kind == Kind::Paid {
             order.paid_by = Some(entry.intent.clone());
+            order.paid_at_us = Some(at_us);
         }
         if kind == Kind::Paying {
             order.attempts += 1;

@@ -10,10 +10,7 @@ use proto::invariant::Invariant::Inv3;
 use super::transfer;
 use crate::judge::case::{BucketCase, Findings, SaleCase};
 use crate::judge::evidence::Memory;
-use crate::told::{OrderState, Said};
-
-/// How long whoever says something may not have heard of a change.
-const NEWS_US: i64 = 1_000_000;
+use crate::told::OrderState;
 
 /// Units named in one sentence.
 const NAMED_MAX: usize = 10;
@@ -28,7 +25,6 @@ pub(super) fn check(sale: &SaleCase<'_>, findings: &mut Findings) {
         let sentence = format!("{} units are neither sold nor free: {}", left.len(), list(&left));
         findings.name(Inv3, sale, sentence);
     }
-    sold_out(sale, findings);
 }
 
 /// Units that nobody can ever buy and nobody has paid for.
@@ -134,56 +130,6 @@ fn memory(bucket: &BucketCase<'_>, findings: &mut Findings) {
     if !twice.is_empty() {
         findings.name(Inv3, bucket, format!("Redis has units {} twice as free", list(&twice)));
     }
-}
-
-/// "Sold out" is final: whoever says it must have sold everything, as the ledgers say it of that moment. A refund or new
-/// stock may change it later.
-fn sold_out(sale: &SaleCase<'_>, findings: &mut Findings) {
-    let times = sold_out_times(sale);
-    let told = sale.told.iter().find(|told| {
-        let says_so = match &told.said {
-            Said::Refused { reason } => reason == "SOLD_OUT",
-            Said::Page(page) => page.sold_out,
-            _ => false,
-        };
-        let at_us = i64::try_from(told.at_us).unwrap_or(i64::MAX);
-        says_so
-            && !times.iter().any(|(from, to)| *from <= at_us && at_us < to.saturating_add(NEWS_US))
-    });
-    let (sold, stock) = (super::sold(sale), u64::from(sale.agreed.units()));
-    if let Some(told) = told {
-        let who = told.buyer.map_or("everybody".to_owned(), |buyer| format!("buyer {buyer}"));
-        let sentence = format!(
-            "{who} was told too early that it is sold out; {sold} of {stock} units are sold in the end"
-        );
-        findings.name(Inv3, sale, sentence);
-    }
-}
-
-/// The times, unix microseconds, from and to which every unit of the sale was paid for.
-fn sold_out_times(sale: &SaleCase<'_>) -> Vec<(i64, i64)> {
-    let mut changes: Vec<(i64, i64, i64)> = Vec::new();
-    for bucket in &sale.buckets {
-        changes.extend(bucket.replay.moves.iter().map(|one| (one.at_us, one.paid, 0)));
-        changes.extend(bucket.replay.stock.iter().map(|(at_us, units)| (*at_us, 0, *units)));
-    }
-    // What was added counts before what was sold of it at the same moment.
-    changes.sort_by_key(|(at_us, paid, stock)| (*at_us, *paid, std::cmp::Reverse(*stock)));
-    let (mut paid, mut stock, mut since) = (0, 0, None);
-    let mut times = Vec::new();
-    for (at_us, more_paid, more_stock) in changes {
-        (paid, stock) = (paid + more_paid, stock + more_stock);
-        match since {
-            None if paid > 0 && paid >= stock => since = Some(at_us),
-            Some(from) if paid < stock => {
-                times.push((from, at_us));
-                since = None;
-            }
-            _ => {}
-        }
-    }
-    times.extend(since.map(|from| (from, i64::MAX)));
-    times
 }
 
 fn list(units: &BTreeSet<u32>) -> String {
