@@ -1,11 +1,17 @@
-//! Random lives of a bucket on real stores, against a model that is plain enough to be believed.
+//! Random lives of a sale's two buckets on real stores, against a model that is plain enough to be believed.
 //!
-//! The test plays the keeper: it asks Redis, commits to Postgres, follows in Redis, and takes over. After every step
-//! both stores must say what the model says, unit by unit. `FLOODGATE_SEED` chooses the lives.
+//! The test plays both keepers: it asks Redis, commits to Postgres, follows in Redis, moves units from one bucket to the
+//! other, and takes over. After every step both stores must say what the model says, unit by unit. `FLOODGATE_SEED`
+//! chooses the lives; one that failed is kept beside this file and lived again first.
 
 mod compare;
+mod fates;
 mod keeper;
 mod plain;
+mod refused;
+mod reign;
+mod sale;
+mod transfers;
 
 use proptest::prelude::*;
 use proptest::test_runner::{
@@ -14,14 +20,16 @@ use proptest::test_runner::{
 };
 
 use crate::stores::Stores;
-use keeper::Keeper;
+use sale::Sale;
 
 /// Lives, and the most steps of one.
-const CASES: u32 = 24;
-const STEPS_MAX: usize = 30;
-/// Buyers, units and cap: few, so that they meet.
-const BUYERS: u32 = 6;
-const UNITS: u32 = 9;
+const CASES: u32 = 40;
+const STEPS_MAX: usize = 40;
+/// What a life that failed is made shorter with, before it is shown.
+const SHRINK_TRIES_MAX: u32 = 400;
+/// Of each bucket; few, so that they meet.
+const BUYERS: u32 = 5;
+const UNITS: u32 = 7;
 const CAP: u32 = 3;
 
 /// One hold of a batch: the ticket is the buyer's own, or one that they never got.
@@ -40,54 +48,118 @@ enum Fate {
     Pay,
     Decline,
     Pending,
+    /// The order is paid, and its money goes back; or that is only begun.
+    Refund,
+    BeginRefund,
 }
 
+/// How far something comes that is done in both stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Done,
+    /// Postgres refuses, and Redis is told so.
+    Undone,
+    /// The keeper dies before Postgres hears of it.
+    DiesBefore,
+    /// The keeper dies after Postgres has committed.
+    DiesAfter,
+}
+
+/// What happens in one bucket.
 #[derive(Clone, Debug)]
-enum Step {
+enum Act {
     Join(Vec<u32>),
-    Hold(Vec<Try>),
-    /// A hold that Redis grants and that is never committed.
-    Undo(Try),
-    /// What happens to some of the live orders, in one batch; `follow` says whether Redis hears of it.
+    Hold(Vec<Try>, End),
+    /// What happens to some of the orders, in one batch.
     Settle {
         orders: Vec<(usize, Fate)>,
+        /// Whether Redis hears of it before the keeper dies.
         follow: bool,
+        /// Redis hears everything twice.
+        twice: bool,
     },
     /// The last batches once more.
     Again,
     /// Somebody acts under an older epoch.
     Stale,
-    /// Redis loses everything, or nothing; the bucket is taken over.
+    /// The bucket is taken over; at first by somebody who dies in the middle of it.
     TakeOver {
-        wipe: bool,
+        twice: bool,
+    },
+    /// Free units leave, at most so many: to the other bucket, or back to the merchant.
+    Give {
+        to_merchant: bool,
+        most: u32,
+        end: End,
+    },
+    /// The merchant adds so many.
+    Add {
+        units: u32,
+        end: End,
     },
 }
 
+#[derive(Clone, Debug)]
+enum Step {
+    In(usize, Act),
+    /// Units that are in transit arrive.
+    Accept {
+        which: usize,
+        end: End,
+    },
+    /// Redis loses everything.
+    Wipe,
+}
+
 fn one_try() -> impl Strategy<Value = Try> {
-    (0..BUYERS, 1..=CAP, prop::bool::weighted(0.15)).prop_map(|(buyer, quantity, again)| Try {
+    (0..BUYERS, 1..=CAP, prop::bool::weighted(0.2)).prop_map(|(buyer, quantity, again)| Try {
         buyer,
         quantity,
         again,
     })
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        9 => Just(End::Done),
+        1 => Just(End::Undone),
+        1 => Just(End::DiesBefore),
+        1 => Just(End::DiesAfter),
+    ]
+}
+
+fn act() -> impl Strategy<Value = Act> {
     let fate = prop_oneof![
         2 => Just(Fate::Cancel),
         2 => Just(Fate::Expire),
-        2 => Just(Fate::Pay),
+        3 => Just(Fate::Pay),
         1 => Just(Fate::Decline),
         1 => Just(Fate::Pending),
+        3 => Just(Fate::Refund),
+        1 => Just(Fate::BeginRefund),
     ];
+    let orders = prop::collection::vec((0_usize..8, fate), 1..4);
+    let (follow, twice) = (prop::bool::weighted(0.85), prop::bool::weighted(0.2));
     prop_oneof![
-        4 => prop::collection::vec(0..BUYERS, 1..5).prop_map(Step::Join),
-        6 => prop::collection::vec(one_try(), 1..6).prop_map(Step::Hold),
-        1 => one_try().prop_map(Step::Undo),
-        5 => (prop::collection::vec((0_usize..8, fate), 1..4), prop::bool::weighted(0.85))
-            .prop_map(|(orders, follow)| Step::Settle { orders, follow }),
-        2 => Just(Step::Again),
-        1 => Just(Step::Stale),
-        2 => any::<bool>().prop_map(|wipe| Step::TakeOver { wipe }),
+        4 => prop::collection::vec(0..BUYERS, 1..5).prop_map(Act::Join),
+        7 => (prop::collection::vec(one_try(), 1..6), end())
+            .prop_map(|(tries, end)| Act::Hold(tries, end)),
+        6 => (orders, follow, twice)
+            .prop_map(|(orders, follow, twice)| Act::Settle { orders, follow, twice }),
+        2 => Just(Act::Again),
+        1 => Just(Act::Stale),
+        1 => any::<bool>().prop_map(|twice| Act::TakeOver { twice }),
+        3 => (prop::bool::weighted(0.2), 1..UNITS, end())
+            .prop_map(|(to_merchant, most, end)| Act::Give { to_merchant, most, end }),
+        1 => (1..4_u32, end()).prop_map(|(units, end)| Act::Add { units, end }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        20 => (0..2_usize, act()).prop_map(|(bucket, act)| Step::In(bucket, act)),
+        3 => (0..4_usize, end()).prop_map(|(which, end)| Step::Accept { which, end }),
+        1 => Just(Step::Wipe),
     ]
 }
 
@@ -102,7 +174,7 @@ fn both_stores_live_as_the_model_does() {
     let seeded = std::env::var("FLOODGATE_SEEDED_BUG").is_ok_and(|bug| !bug.is_empty());
     let config = Config {
         cases: CASES,
-        max_shrink_iters: 200,
+        max_shrink_iters: SHRINK_TRIES_MAX,
         failure_persistence: (!seeded).then(|| -> Box<dyn FailurePersistence> {
             Box::new(FileFailurePersistence::WithSource("regressions"))
         }),
@@ -129,10 +201,10 @@ fn both_stores_live_as_the_model_does() {
 }
 
 async fn live(stores: &Stores, sale: &str, steps: &[Step]) {
-    let mut keeper = Keeper::begin(stores, sale).await;
+    let mut sale = Sale::begin(stores, sale).await;
     for step in steps {
-        keeper.step(step).await;
-        keeper.compare().await;
+        sale.step(step).await;
+        sale.compare().await;
     }
-    stores.ledger(keeper.bucket.bucket).await;
+    sale.end().await;
 }

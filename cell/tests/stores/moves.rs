@@ -32,7 +32,12 @@ fn taken(refused: &Result<Vec<Share>, LedgerError>) -> &str {
 }
 
 /// Another bucket of `beside`'s sale.
-async fn bucket_beside(stores: &Stores, beside: &Bucket, number: u32, first: Share) -> Bucket {
+pub(crate) async fn bucket_beside(
+    stores: &Stores,
+    beside: &Bucket,
+    number: u32,
+    first: Share,
+) -> Bucket {
     ledger::accept(&stores.pool, &beside.record, number, first).await.unwrap();
     let bucket = BucketRef { bucket: number.cast_signed(), ..beside.bucket };
     let epoch = ledger::take_over(&stores.pool, bucket, 0, KEEPER).await.unwrap().unwrap();

@@ -1,33 +1,45 @@
-//! The keeper that the test plays.
+//! The keeper of one of the buckets, whom the test plays: joins and holds.
 
 use std::collections::BTreeMap;
 
-use floodgate_cell::inventory::{Grant, HoldTry, InventoryError, Joined, Settled, What, forget};
-use floodgate_cell::ledger::{self, GateRow, Hold, LedgerError, Move, SettleBatch};
-use proto::wire::events::ledger_entry::Kind;
+use floodgate_cell::inventory::{Grant, HoldTry, InventoryError, Joined, Settled, What};
+use floodgate_cell::ledger::{self, GateRow, Hold, Move, Refund};
 use proto::wire::storefront::order::State;
-use uuid::Uuid;
 
-use super::plain::{Model, number_of};
-use super::{CAP, Fate, Step, Try, UNITS};
-use crate::stores::{Bucket, FIRST_UNIT, InRedis, KEEPER, Stores, buyer, order};
+use super::plain::Model;
+use super::transfers::{Accepted, Given, Moved};
+use super::{Act, CAP, End, Try};
+use crate::stores::{Bucket, InRedis, Stores, buyer, order};
 
 /// Ranks that are committed at a time.
 const BLOCK: u64 = 8;
 
 /// A batch with its answer, to be sent again.
 #[derive(Default)]
-struct Last {
-    tries: Vec<HoldTry>,
-    grants: Vec<Grant>,
-    held: Vec<Hold>,
-    held_at_us: i64,
-    moves: Vec<Move>,
-    moved_at_us: i64,
-    followed: Vec<Settled>,
-    freed: u32,
-    joiners: Vec<u32>,
-    joined: Vec<Joined>,
+pub(super) struct Last {
+    pub(super) tries: Vec<HoldTry>,
+    pub(super) grants: Vec<Grant>,
+    pub(super) held: Vec<Hold>,
+    pub(super) held_at_us: i64,
+    pub(super) moves: Vec<Move>,
+    pub(super) moved_at_us: i64,
+    pub(super) followed: Vec<Settled>,
+    pub(super) freed: u32,
+    pub(super) joiners: Vec<u32>,
+    pub(super) joined: Vec<Joined>,
+    pub(super) moved: Option<Moved>,
+    pub(super) refund: Option<Refund>,
+    pub(super) given: Option<Given>,
+    pub(super) accepted: Option<Accepted>,
+}
+
+/// Batches that Redis has seen under this epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Batches {
+    pub(super) holds: i64,
+    pub(super) settles: i64,
+    pub(super) joins: i64,
+    pub(super) moves: i64,
 }
 
 pub(super) struct Keeper<'a> {
@@ -35,61 +47,66 @@ pub(super) struct Keeper<'a> {
     pub(super) bucket: Bucket,
     pub(super) at: InRedis,
     pub(super) model: Model,
-    /// Batches that Redis has seen under this epoch.
-    holds: i64,
-    settles: i64,
-    joins: i64,
-    orders: u32,
+    pub(super) batches: Batches,
+    /// The number of its last order; those of the buckets lie apart.
+    pub(super) orders: u32,
     requests: BTreeMap<u32, u32>,
-    last: Last,
+    pub(super) last: Last,
 }
 
 impl Keeper<'_> {
-    pub(super) async fn begin<'a>(stores: &'a Stores, sale: &str) -> Keeper<'a> {
-        let bucket = stores.bucket(sale, UNITS, CAP).await;
-        let at = stores.load(&bucket).await;
+    /// Of a bucket with these units, which is loaded for the first time.
+    pub(super) async fn begin(stores: &Stores, bucket: Bucket, units: Vec<u32>) -> Keeper<'_> {
+        let orders = 1_000 * bucket.bucket.bucket.cast_unsigned();
+        let model = Model { numbers: units, ..Model::default() };
+        let (at, _) = super::reign::load(stores, &bucket).await;
         Keeper {
             stores,
             bucket,
             at,
-            model: Model::default(),
-            holds: 0,
-            settles: 0,
-            joins: 0,
-            orders: 0,
+            model,
+            batches: Batches::default(),
+            orders,
             requests: BTreeMap::new(),
             last: Last::default(),
         }
     }
 
-    pub(super) async fn step(&mut self, step: &Step) {
-        match step {
-            Step::Join(joiners) => self.join(joiners).await,
-            Step::Hold(tries) => self.hold(tries).await,
-            Step::Undo(one) => self.undo(one).await,
-            Step::Settle { orders, follow } => self.settle(orders, *follow).await,
-            Step::Again => self.again().await,
-            Step::Stale => self.stale().await,
-            Step::TakeOver { wipe } => self.take_over(*wipe).await,
+    /// Does what concerns this bucket alone.
+    pub(super) async fn act(&mut self, act: &Act) {
+        match act {
+            Act::Join(joiners) => self.join(joiners).await,
+            Act::Hold(tries, end) => self.hold(tries, *end).await,
+            Act::Settle { orders, follow, twice } => self.settle(orders, *follow, *twice).await,
+            Act::Again => self.again().await,
+            Act::Stale => self.stale().await,
+            Act::TakeOver { twice } => self.take_over_after_another(*twice).await,
+            Act::Give { .. } | Act::Add { .. } => {}
         }
     }
 
+    /// Buyer `n` of this bucket, for the stores.
+    pub(super) fn number_of_buyer(&self, n: u32) -> u32 {
+        100 * self.bucket.bucket.bucket.cast_unsigned() + n
+    }
+
     async fn join(&mut self, joiners: &[u32]) {
-        let joined = self.ask_ranks(joiners).await;
+        let joiners: Vec<u32> = joiners.iter().map(|n| self.number_of_buyer(*n)).collect();
+        let joined = self.ask_ranks(&joiners).await;
         if joined.contains(&Joined::NoRank) {
             self.model.ranks_end += BLOCK;
             let row = GateRow { ranks: self.model.ranks_end, tail: 0, cursor: 0, gate_us: 0 };
             let (pool, bucket) = (&self.stores.pool, self.bucket.bucket);
             ledger::set_gate(pool, bucket, self.bucket.epoch, row).await.unwrap();
-            self.ask_ranks(joiners).await;
+            self.ask_ranks(&joiners).await;
         }
     }
 
     async fn ask_ranks(&mut self, joiners: &[u32]) -> Vec<Joined> {
         let expected: Vec<Joined> =
             joiners.iter().map(|&joiner| self.expect_rank(joiner)).collect();
-        self.joins += 1;
-        let joined = self.join_as((self.bucket.epoch, self.joins), joiners).await.unwrap();
+        self.batches.joins += 1;
+        let joined = self.join_as((self.bucket.epoch, self.batches.joins), joiners).await.unwrap();
         assert_eq!(joined, expected, "ranks of {joiners:?}");
         (self.last.joiners, self.last.joined) = (joiners.to_vec(), joined.clone());
         joined
@@ -113,7 +130,7 @@ impl Keeper<'_> {
         Joined::Rank(model.next_rank - 1)
     }
 
-    async fn join_as(
+    pub(super) async fn join_as(
         &self,
         of: (i64, i64),
         joiners: &[u32],
@@ -123,59 +140,67 @@ impl Keeper<'_> {
         self.stores.inventory.join(&self.at.run, &self.at.keys, of, gate, &joiners).await
     }
 
-    /// The batch's entries with their orders' numbers. Who never joined tries with a ticket far off.
+    /// The batch's entries with their orders' and buyers' numbers. Who never joined tries with a ticket far off.
     fn tries(&mut self, tries: &[Try]) -> Vec<(u32, u32, HoldTry)> {
-        let mut made = Vec::new();
+        let mut made: Vec<(u32, u32, HoldTry)> = Vec::new();
         for one in tries {
-            let before = self.requests.get(&one.buyer).copied();
+            let of = self.number_of_buyer(one.buyer);
+            let before = self.requests.get(&of).copied();
             // An order's id that was used up stays used up: the ledger remembers it, as its own test shows.
-            let number =
-                before.filter(|number| one.again && self.is_live(*number)).unwrap_or_else(|| {
-                    self.orders += 1;
-                    self.orders
-                });
-            self.requests.insert(one.buyer, number);
-            let rank =
-                self.model.ranks.get(&one.buyer).copied().unwrap_or(1_000 + u64::from(number));
-            let (buyer, order) = (buyer(one.buyer), order(number));
-            let entry = HoldTry { buyer, order, rank, quantity: one.quantity };
-            made.push((number, one.buyer, entry));
+            let is_open = |number: &u32| {
+                self.model.is_live(*number) || made.iter().any(|(made, ..)| made == number)
+            };
+            let again = before.filter(|number| one.again && is_open(number));
+            let number = again.unwrap_or(self.orders + 1);
+            self.orders = self.orders.max(number);
+            self.requests.insert(of, number);
+            let rank = self.model.ranks.get(&of).copied().unwrap_or(10_000 + u64::from(number));
+            let (buyer, order) = (buyer(of), order(number));
+            made.push((number, of, HoldTry { buyer, order, rank, quantity: one.quantity }));
         }
         made
     }
 
-    fn is_live(&self, number: u32) -> bool {
-        self.model.orders.get(&number).is_some_and(super::plain::Order::is_live)
-    }
-
-    async fn hold(&mut self, tries: &[Try]) {
+    async fn hold(&mut self, tries: &[Try], end: End) {
         let batch = self.tries(tries);
         let expected: Vec<Grant> = batch
             .iter()
             .map(|(number, of, entry)| self.model.hold(*number, *of, entry.rank, entry.quantity))
             .collect();
         let entries: Vec<HoldTry> = batch.iter().map(|(.., entry)| *entry).collect();
-        let grants = self.grant(&entries).await;
+        self.batches.holds += 1;
+        let of = (self.bucket.epoch, self.batches.holds);
+        let grants = self.hold_as(of, &entries).await.unwrap();
         assert_eq!(grants, expected, "{tries:?}");
         let holds: Vec<Hold> = entries
             .iter()
             .zip(&grants)
-            .filter_map(|(entry, grant)| hold_of(entry, grant))
+            .filter_map(|(entry, grant)| self.hold_of(entry, grant))
             .collect();
-        if !holds.is_empty() {
+        (self.last.tries, self.last.grants) = (entries, grants.clone());
+        let granted = |((number, of, entry), grant): (&(u32, u32, HoldTry), &Grant)| match grant {
+            Grant::Granted { .. } => Some((*number, *of, entry.rank)),
+            _ => None,
+        };
+        let granted: Vec<_> = batch.iter().zip(&grants).filter_map(granted).collect();
+        if matches!(end, End::Done | End::DiesAfter) && !holds.is_empty() {
             self.last.held_at_us = self.bucket.hold(&self.stores.pool, &holds).await.unwrap();
             self.last.held = holds;
         }
+        match end {
+            End::Done => {}
+            End::DiesAfter => self.take_over(false).await,
+            End::Undone => self.undo(&granted).await,
+            End::DiesBefore => {
+                for (number, ..) in granted {
+                    self.model.orders.remove(&number);
+                }
+                self.take_over(false).await;
+            }
+        }
     }
 
-    async fn grant(&mut self, entries: &[HoldTry]) -> Vec<Grant> {
-        self.holds += 1;
-        let grants = self.hold_as((self.bucket.epoch, self.holds), entries).await.unwrap();
-        (self.last.tries, self.last.grants) = (entries.to_vec(), grants.clone());
-        grants
-    }
-
-    async fn hold_as(
+    pub(super) async fn hold_as(
         &self,
         of: (i64, i64),
         entries: &[HoldTry],
@@ -183,218 +208,34 @@ impl Keeper<'_> {
         self.stores.inventory.hold(&self.at.run, &self.at.keys, of, CAP, entries).await
     }
 
-    async fn undo(&mut self, one: &Try) {
-        let batch = self.tries(std::slice::from_ref(one));
-        let [(number, of, entry)] = batch[..] else { panic!("one entry") };
-        let expected = self.model.hold(number, of, entry.rank, entry.quantity);
-        let grants = self.grant(&[entry]).await;
-        assert_eq!(grants, [expected]);
-        let Grant::Granted { indices, .. } = &grants[0] else { return };
-        let undone = self.settled(What::Undone, number, indices.clone());
-        self.follow(vec![undone]).await;
-        self.model.give_back(number, State::Expired);
-        self.model.spent.insert(of, entry.rank);
-        self.model.orders.remove(&number);
-        self.requests.remove(&of);
+    /// Holds that Redis has granted and that were never committed.
+    async fn undo(&mut self, granted: &[(u32, u32, u64)]) {
+        let undone: Vec<Settled> =
+            granted.iter().map(|(number, ..)| self.settled(What::Undone, *number)).collect();
+        for &(number, of, rank) in granted {
+            self.model.give_back(number, State::Expired);
+            self.model.orders.remove(&number);
+            self.model.spent.insert(of, rank);
+        }
+        self.follow(undone, false).await;
     }
 
-    fn settled(&self, what: What, number: u32, indices: Vec<u32>) -> Settled {
+    /// What Redis is to hear of an order, which has its units still.
+    pub(super) fn settled(&self, what: What, number: u32) -> Settled {
         let one = &self.model.orders[&number];
+        let indices = self.model.indices(&one.units);
         Settled { what, buyer: buyer(one.buyer), order: order(number), rank: one.ticket, indices }
     }
 
-    async fn follow(&mut self, all: Vec<Settled>) {
-        self.settles += 1;
-        let freed = self.settle_as((self.bucket.epoch, self.settles), &all).await.unwrap();
-        let given_back = all.iter().filter(|one| one.what != What::Paid);
-        let expected: usize = given_back.map(|one| one.indices.len()).sum();
-        assert_eq!(usize::try_from(freed).unwrap(), expected);
-        (self.last.followed, self.last.freed) = (all, freed);
+    fn hold_of(&self, entry: &HoldTry, grant: &Grant) -> Option<Hold> {
+        let Grant::Granted { paid, indices } = grant else { return None };
+        Some(Hold {
+            order: entry.order,
+            buyer: entry.buyer,
+            ticket: entry.rank,
+            units: self.model.numbers_at(indices),
+            first_slot: *paid,
+            amount_minor: 1_999 * i64::from(entry.quantity),
+        })
     }
-
-    async fn settle_as(&self, of: (i64, i64), all: &[Settled]) -> Result<u32, InventoryError> {
-        self.stores.inventory.settle(&self.at.run, &self.at.keys, of, all).await
-    }
-
-    async fn settle(&mut self, fates: &[(usize, Fate)], follow: bool) {
-        let live: Vec<u32> =
-            self.model.orders.iter().filter(|(_, one)| one.is_live()).map(|(n, _)| *n).collect();
-        if live.is_empty() {
-            return;
-        }
-        let mut chosen = BTreeMap::new();
-        for (place, fate) in fates {
-            chosen.entry(live[place % live.len()]).or_insert(*fate);
-        }
-        // Whoever is to be paid for, or declined, is PAYING first.
-        let opening: Vec<Move> = chosen
-            .iter()
-            .filter(|(number, fate)| {
-                matches!(fate, Fate::Pay | Fate::Decline | Fate::Pending)
-                    && self.model.orders[number].state == State::Held
-            })
-            .map(|(number, _)| self.a_move(*number, Kind::Paying))
-            .collect();
-        self.commit(&opening).await;
-        for step in &opening {
-            let one = self.model.orders.get_mut(&number_of(step.order)).unwrap();
-            (one.state, one.attempts) = (State::Paying, step.attempt);
-        }
-        let mut moves = Vec::new();
-        let mut followed = Vec::new();
-        for (number, fate) in chosen {
-            let one = &self.model.orders[&number];
-            let kind = match (fate, one.state) {
-                (Fate::Cancel, State::Held) => Kind::Cancelled,
-                (Fate::Expire, _) => Kind::Expired,
-                (Fate::Pay, _) => Kind::Paid,
-                (Fate::Decline, _) => Kind::Declined,
-                (Fate::Cancel | Fate::Pending, _) => continue,
-            };
-            if kind == Kind::Expired {
-                self.make_overdue(number).await;
-            }
-            moves.push(self.a_move(number, kind));
-            let units = one.units.clone();
-            match kind {
-                Kind::Declined => {}
-                Kind::Paid => followed.push(self.settled(What::Paid, number, units)),
-                _ => followed.push(self.settled(What::Returned, number, units)),
-            }
-        }
-        self.commit(&moves).await;
-        for step in &moves {
-            let number = number_of(step.order);
-            match step.kind {
-                Kind::Declined => self.model.orders.get_mut(&number).unwrap().state = State::Held,
-                Kind::Paid => self.model.orders.get_mut(&number).unwrap().state = State::Paid,
-                Kind::Expired => self.model.give_back(number, State::Expired),
-                _ => self.model.give_back(number, State::Cancelled),
-            }
-        }
-        if !follow {
-            // Redis never hears of it: that is what take-overs are for.
-            self.take_over(false).await;
-        } else if !followed.is_empty() {
-            self.follow(followed).await;
-        }
-    }
-
-    fn a_move(&self, number: u32, kind: Kind) -> Move {
-        let one = &self.model.orders[&number];
-        let frees = matches!(kind, Kind::Expired | Kind::Cancelled);
-        let units = one.units.iter().filter(|_| frees).map(|index| FIRST_UNIT + index).collect();
-        let attempt = one.attempts + u32::from(kind == Kind::Paying);
-        let intent = Some(format!("pi_{number}_{attempt}"));
-        Move { attempt, intent, ..Move::plain(order(number), kind, units) }
-    }
-
-    async fn commit(&mut self, moves: &[Move]) {
-        if moves.is_empty() {
-            return;
-        }
-        let batch = self.bucket.settle_batch + 1;
-        let batch = SettleBatch { bucket: self.bucket.bucket, epoch: self.bucket.epoch, batch };
-        self.last.moved_at_us = batch.commit(&self.stores.pool, moves).await.unwrap();
-        self.last.moves = moves.to_vec();
-        self.bucket.settle_batch += 1;
-    }
-
-    async fn make_overdue(&self, number: u32) {
-        sqlx::query(
-            r#"update "order" set deadline = now() - interval '1 s' where sale = $1 and id = $2"#,
-        )
-        .bind(self.bucket.sale)
-        .bind(Uuid::from_bytes(order(number).0))
-        .execute(&self.stores.admin)
-        .await
-        .unwrap();
-    }
-
-    /// The last batch of every stage, sent again, has the answer that it had.
-    async fn again(&mut self) {
-        let epoch = self.bucket.epoch;
-        if self.holds > 0 {
-            let grants = self.hold_as((epoch, self.holds), &self.last.tries).await.unwrap();
-            assert_eq!(grants, self.last.grants);
-        }
-        if self.settles > 0 {
-            let freed = self.settle_as((epoch, self.settles), &self.last.followed).await.unwrap();
-            assert_eq!(freed, self.last.freed);
-        }
-        if self.joins > 0 {
-            let joined = self.join_as((epoch, self.joins), &self.last.joiners).await.unwrap();
-            assert_eq!(joined, self.last.joined);
-        }
-        if self.bucket.hold_batch > 0 {
-            let of = (epoch, self.bucket.hold_batch);
-            let at_us = self.bucket.hold_as(&self.stores.pool, of, &self.last.held).await.unwrap();
-            assert_eq!(at_us, self.last.held_at_us);
-        }
-        if self.bucket.settle_batch > 0 {
-            let (bucket, batch) = (self.bucket.bucket, self.bucket.settle_batch);
-            let batch = SettleBatch { bucket, epoch, batch };
-            let at_us = batch.commit(&self.stores.pool, &self.last.moves).await.unwrap();
-            assert_eq!(at_us, self.last.moved_at_us);
-        }
-    }
-
-    /// Whoever still acts under the epoch before is refused everywhere, and nothing changes.
-    async fn stale(&mut self) {
-        let epoch = self.bucket.epoch - 1;
-        let entry = HoldTry { buyer: buyer(0), order: order(9_999), rank: 5_000, quantity: 1 };
-        let hold = Hold {
-            order: order(9_999),
-            buyer: buyer(0),
-            ticket: 5_000,
-            units: vec![FIRST_UNIT],
-            first_slot: 0,
-            amount_minor: 1,
-        };
-        let refused = self.hold_as((epoch, self.holds + 1), &[entry]).await;
-        assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
-        let refused = self.settle_as((epoch, self.settles + 1), &[]).await;
-        assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
-        let refused = self.join_as((epoch, self.joins + 1), &[0]).await;
-        assert!(matches!(refused, Err(InventoryError::Stale(_))), "{refused:?}");
-        let of = (epoch, self.bucket.hold_batch + 1);
-        let refused = self.bucket.hold_as(&self.stores.pool, of, &[hold]).await;
-        assert!(matches!(refused, Err(LedgerError::Stale(_))), "{refused:?}");
-        let batch = self.bucket.settle_batch + 1;
-        let batch = SettleBatch { bucket: self.bucket.bucket, epoch, batch };
-        let refused = batch.commit(&self.stores.pool, &[]).await;
-        assert!(matches!(refused, Err(LedgerError::Stale(_))), "{refused:?}");
-    }
-
-    async fn take_over(&mut self, wipe: bool) {
-        if wipe {
-            let mut redis = self.stores.redis.clone();
-            let _: () = redis::cmd("FLUSHALL").query_async(&mut redis).await.unwrap();
-        }
-        let (pool, bucket) = (&self.stores.pool, self.bucket.bucket);
-        let taken = ledger::take_over(pool, bucket, self.bucket.epoch, KEEPER).await.unwrap();
-        self.bucket.epoch = taken.unwrap();
-        let loaded = ledger::load(pool, bucket, self.bucket.epoch).await.unwrap();
-        assert_eq!(loaded.hold_batch, self.bucket.hold_batch);
-        assert_eq!(loaded.settle_batch, self.bucket.settle_batch);
-        assert_eq!(loaded.ranks, self.model.ranks_end);
-        self.at = self.stores.load_as(&self.bucket, &loaded).await;
-        let now = (&self.at.keys, self.at.epoch);
-        forget(&self.stores.inventory, &self.at.run, now, self.at.epoch - 1).await.unwrap();
-        self.model.take_over(wipe);
-        (self.holds, self.settles, self.joins) = (0, 0, 0);
-        assert_eq!(self.at.free, self.model.free());
-    }
-}
-
-fn hold_of(entry: &HoldTry, grant: &Grant) -> Option<Hold> {
-    let Grant::Granted { paid, indices } = grant else { return None };
-    Some(Hold {
-        order: entry.order,
-        buyer: entry.buyer,
-        ticket: entry.rank,
-        units: indices.iter().map(|index| FIRST_UNIT + index).collect(),
-        first_slot: *paid,
-        amount_minor: 1_999 * i64::from(entry.quantity),
-    })
 }
