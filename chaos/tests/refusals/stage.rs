@@ -30,7 +30,8 @@ use crate::shop::{Line, POLL, SOON, Shop, fresh_id, line, line_saying, sale_unti
 const CELLS: u32 = 3;
 const CELLS_PER_ORG: u32 = 2;
 /// Rows must not meet the limits of buyers; those have a router of their own.
-const ROUTER: [&str; 4] = ["--buyer-calls-per-s", "10000", "--buyer-calls-burst", "10000"];
+pub(crate) const ROUTER: [&str; 4] =
+    ["--buyer-calls-per-s", "10000", "--buyer-calls-burst", "10000"];
 /// A sale with fewer units lies in one of its org's cells alone.
 pub(crate) const SMALL: u32 = 10;
 
@@ -61,7 +62,11 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything.
     pub(crate) async fn set() -> anyhow::Result<Stage> {
-        let platform = platform::start(CELLS, CELLS_PER_ORG, &ROUTER).await?;
+        Stage::on(platform::start(CELLS, CELLS_PER_ORG, &ROUTER).await?).await
+    }
+
+    /// The same on a platform that runs.
+    pub(crate) async fn on(platform: Platform) -> anyhow::Result<Stage> {
         let channel = |name: &str| -> anyhow::Result<Channel> {
             Ok(Endpoint::from_shared(platform.stack().endpoint(name)?.url)?.connect_lazy())
         };
