@@ -21,6 +21,7 @@ mod redis_killed;
 mod redis_older;
 mod redis_paused;
 mod redis_wiped;
+mod rolling_restart;
 mod setup;
 
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ const MOMENT_LIMIT: Duration = Duration::from_secs(60);
 pub enum Drill {
     /// kill -9 of the process that keeps a bucket.
     ProcessKilled,
+    /// Every process of a cell stopped in good order and started again, one after the other.
+    RollingRestart,
     /// kill -9 of a cell's Redis.
     RedisKilled,
     /// A cell's Redis forgets everything, or a bucket's record.
@@ -145,8 +148,9 @@ pub enum DrillError {
 
 impl Drill {
     /// All of them.
-    pub const ALL: [Drill; 13] = [
+    pub const ALL: [Drill; 14] = [
         Drill::ProcessKilled,
+        Drill::RollingRestart,
         Drill::RedisKilled,
         Drill::RedisWiped,
         Drill::RedisOlder,
@@ -165,6 +169,7 @@ impl Drill {
     pub const fn name(self) -> &'static str {
         match self {
             Drill::ProcessKilled => "process-killed",
+            Drill::RollingRestart => "rolling-restart",
             Drill::RedisKilled => "redis-killed",
             Drill::RedisWiped => "redis-wiped",
             Drill::RedisOlder => "redis-older",
@@ -184,6 +189,7 @@ impl Drill {
     pub const fn hypothesis(self) -> &'static str {
         match self {
             Drill::ProcessKilled => process_killed::HYPOTHESIS,
+            Drill::RollingRestart => rolling_restart::HYPOTHESIS,
             Drill::RedisKilled => redis_killed::HYPOTHESIS,
             Drill::RedisWiped => redis_wiped::HYPOTHESIS,
             Drill::RedisOlder => redis_older::HYPOTHESIS,
@@ -219,6 +225,7 @@ impl Drill {
     pub async fn strike(self, field: &Field<'_>) -> Result<Struck, DrillError> {
         let blow = match self {
             Drill::ProcessKilled => process_killed::strike(field).await,
+            Drill::RollingRestart => rolling_restart::strike(field).await,
             Drill::RedisKilled => redis_killed::strike(field).await,
             Drill::RedisWiped => redis_wiped::strike(field).await,
             Drill::RedisOlder => redis_older::strike(field).await,
@@ -245,8 +252,10 @@ impl Struck {
         let (drill, mut report) = match self {
             Struck::Bucket(drill, blow) => {
                 let mut report = blow.report(aftermath);
-                if *drill == Drill::MassExpiry {
-                    mass_expiry::weigh(blow, aftermath, &mut report);
+                match drill {
+                    Drill::MassExpiry => mass_expiry::weigh(blow, aftermath, &mut report),
+                    Drill::RollingRestart => rolling_restart::weigh(aftermath, &mut report),
+                    _ => {}
                 }
                 (*drill, report)
             }

@@ -1,5 +1,5 @@
-//! Ten trials each of the drills that kill: a process, a Redis, a Postgres. Nothing acknowledged is lost (INV-6), no
-//! unit is sold twice (INV-1) or stranded (INV-3), in any of them.
+//! Ten trials each of the drills that kill: a process, a Redis, a Postgres; some of a rolling restart. Nothing
+//! acknowledged is lost (INV-6), no unit is sold twice (INV-1) or stranded (INV-3), in any of them.
 //!
 //! Time is not measured here: a busy machine may be slow.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
@@ -15,6 +15,9 @@ use floodgate_chaos::{demo, judge};
 
 /// Trials of each drill.
 const TRIALS: u32 = 10;
+
+/// Trials in which every process of a cell is started anew.
+const RESTARTS: u32 = 3;
 
 /// Recoveries may take so many times longer than they are believed to.
 const PATIENCE: u32 = 10;
@@ -56,6 +59,12 @@ async fn try_out(drill: Drill) {
 #[tokio::test]
 async fn a_killed_process_costs_nothing() {
     try_out(Drill::ProcessKilled).await;
+}
+
+#[tokio::test]
+async fn processes_that_are_started_anew_cost_nothing() {
+    let (proof, drawn) = run(&plan(Drill::RollingRestart, RESTARTS)).await;
+    assert_ne!(proof, Proof::Broken, "{drawn}");
 }
 
 #[tokio::test]
