@@ -210,6 +210,14 @@ begin
             cardinality(p_orders) using errcode = 'FG003';
     end if;
 
+    if 9 = any (p_kinds) then
+        insert into given_back (org, sale, bucket, intent)
+        select p_org, p_sale, p_bucket, e.intent
+        from unnest(p_kinds, p_intents) as e (kind, intent)
+        where e.kind = 9 and e.intent is not null
+        on conflict do nothing;
+    end if;
+
     if cardinality(p_units) > 0 then
         delete from unit u
         using (

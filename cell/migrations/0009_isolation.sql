@@ -53,6 +53,8 @@ grant select, insert on terms to floodgate_cell;
 grant select, insert, delete on share to floodgate_cell;
 -- What was given up or accepted under an id stands.
 grant select, insert on transfer to floodgate_cell;
+-- So does what went back.
+grant select, insert on given_back to floodgate_cell;
 -- An order's buyer, units, price and ticket stand, and the order stays.
 grant select, insert, update (state, attempt, intent, refunding, refusals) on "order" to floodgate_cell;
 -- A unit of one order never becomes another's but by way of nobody's.

@@ -3,43 +3,33 @@
 use super::of_org::read_of;
 use super::{BucketRef, Entries, LedgerError};
 use crate::ledger::Move;
-use prost::Message;
 use proto::id::{BuyerKey, OrderId};
-use proto::wire::events::{LedgerBatch, ledger_entry::Kind};
+use proto::wire::events::ledger_entry::Kind;
 use sqlx::{PgPool, Row};
 use uuid::Uuid;
 
-/// Whether the bucket's ledger names a refund of the payment `intent` (the provider's id).
+/// Whether the bucket's ledger names a refund of the payment `intent` (the provider's id) that no order claims.
 ///
 /// # Errors
-/// When Postgres does not answer, or a row is not what was written.
+/// When Postgres does not answer.
 pub async fn is_refund_written(
     pool: &PgPool,
     bucket: BucketRef,
     intent: &str,
 ) -> Result<bool, LedgerError> {
     let mut reading = read_of(pool, bucket.org).await?;
-    // No index leads there: nothing that happens often asks for it.
-    let rows: Vec<Vec<u8>> = sqlx::query_scalar(
-        "select entries from ledger
-         where org = $1 and sale = $2 and bucket = $3 and position($4::bytea in entries) > 0",
+    let written = sqlx::query_scalar(
+        "select exists (
+             select from given_back
+             where sale = $2 and intent = $4 and org = $1 and bucket = $3)",
     )
     .bind(bucket.org)
     .bind(bucket.sale)
     .bind(bucket.bucket)
-    .bind(intent.as_bytes())
-    .fetch_all(&mut *reading)
-    .await?;
+    .bind(intent);
+    let written = written.fetch_one(&mut *reading).await?;
     reading.commit().await?;
-    for row in rows {
-        let batch = LedgerBatch::decode(&row[..])
-            .map_err(|error| LedgerError::Refused(sqlx::Error::Decode(error.into())))?;
-        let is_it = |kind: Kind, of: &str| kind == Kind::Refunded && of == intent;
-        if batch.entries.iter().any(|entry| is_it(entry.kind(), &entry.intent)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(written)
 }
 
 /// The refund of a paid order.

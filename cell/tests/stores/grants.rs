@@ -79,6 +79,7 @@ async fn roles_have_what_they_need_and_nothing_else() {
         [
             "_sqlx_migrations select",
             "bucket insert select",
+            "given_back insert select",
             "head insert select",
             "ledger insert select",
             "order insert select",

@@ -38,6 +38,9 @@ impl Two {
             let put = sqlx::query("select put_head($1, $2, 0, 1, 'a head')");
             let put = put.bind(bucket.org).bind(bucket.sale);
             put.execute(&stores.pool).await.unwrap();
+            let back = sqlx::query("insert into given_back values ($1, $2, 0, 'pi_back')");
+            let back = back.bind(bucket.org).bind(bucket.sale);
+            back.execute(&stores.admin).await.unwrap();
             let (bucket, epoch) = (bucket.bucket, bucket.epoch);
             let transfer = TransferId([7; 16]);
             let side = TransferSide { bucket, epoch, transfer, peer: None };

@@ -255,7 +255,16 @@ async fn the_end_of_an_earlier_attempt_does_not_touch_the_present_one() {
         assert!(matches!(refused, Err(LedgerError::Conflict(_))), "{late:?}: {refused:?}");
     }
     // A capture of the first one went back: the order is still paid for by the second.
+    let is_written = async |bucket| {
+        let written = ["pi_1", "pi_2", "pi_"].map(async |intent| {
+            ledger::is_refund_written(&stores.pool, bucket, intent).await.unwrap()
+        });
+        let [first, second, part] = written;
+        [first.await, second.await, part.await]
+    };
+    assert_eq!(is_written(bucket.bucket).await, [false; 3]);
     settle(&stores, &mut bucket, &[step(Kind::Refunded, 1, "pi_1")]).await.unwrap();
+    assert_eq!(is_written(bucket.bucket).await, [true, false, false]);
     settle(&stores, &mut bucket, &[step(Kind::Paid, 2, "pi_2")]).await.unwrap();
     settle(&stores, &mut bucket, &[step(Kind::Refunded, 1, "pi_1")]).await.unwrap();
     let found = ledger::find_orders(&stores.pool, bucket.bucket, &[order(1)]).await.unwrap();
