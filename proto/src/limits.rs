@@ -92,6 +92,9 @@ pub const HAND_OVER_AGAIN_MS: u64 = 60_000;
 pub const TRANSFER_UNITS_MAX: u32 = 65_536;
 /// Transfers that a process still has to tell etcd of.
 pub const TRANSFERS_WAITING_MAX: usize = 4_096;
+/// How many later tickets of its bucket a ticket of a STANDARD sale outlives: a take-over reads as many, however long the
+/// sale has gone on.
+pub const STANDARD_TICKETS_KEPT: u64 = 65_536;
 /// Local indices of one bucket under one epoch, at 16 bytes each, of which many may have left: then it is taken over anew.
 pub const LOCAL_INDICES_MAX: u32 = 2 * SALE_UNITS_MAX;
 /// Ranks that a keeper commits at a time before it gives them out.

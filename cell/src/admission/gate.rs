@@ -9,6 +9,7 @@
 //! A step is proposed here, committed by the caller, and only then taken. Proposing one does not walk the line: it takes
 //! as long as a ticket may ask for different numbers of units.
 
+use proto::limits::STANDARD_TICKETS_KEPT;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
@@ -85,7 +86,8 @@ impl Gate {
         gate
     }
 
-    /// The gate of a sale that admits everybody at once and for good. It remembers nothing of anybody.
+    /// The gate of a sale that admits everybody at once, until so many have come later that a take-over would have to read
+    /// the past. It remembers nothing of anybody.
     pub(crate) fn always_open(step: Step) -> Gate {
         let Step { tail, cursor, used_us } = step;
         Gate { tail, cursor, used_us, always_open: true, ..Gate::default() }
@@ -191,7 +193,8 @@ impl Gate {
         pace: &Pace,
     ) -> Option<Step> {
         if self.always_open {
-            let step = Step { tail: self.tail, cursor: joined, used_us: self.used_us };
+            let tail = self.tail.max(joined.saturating_sub(STANDARD_TICKETS_KEPT));
+            let step = Step { tail, cursor: joined, used_us: self.used_us };
             return (joined > self.cursor).then_some(step);
         }
         if self.counted_us > 0 && free > 0 {

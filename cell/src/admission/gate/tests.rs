@@ -129,6 +129,18 @@ fn sales_that_are_always_open_admit_everybody_and_remember_nobody() {
     assert_eq!((gate.spent.len(), gate.unmet.len(), gate.marks.len()), (0, 0, 0));
 }
 
+#[test]
+fn a_sale_that_is_always_open_leaves_the_past_behind() {
+    let mut gate = Gate::always_open(Step { tail: 0, cursor: 0, used_us: START });
+    for (joined, tail) in [
+        (STANDARD_TICKETS_KEPT, 0),
+        (STANDARD_TICKETS_KEPT + 1, 1),
+        (9 * STANDARD_TICKETS_KEPT, 8 * STANDARD_TICKETS_KEPT),
+    ] {
+        assert_eq!(tick(&mut gate, 0, 0, joined), (tail, joined));
+    }
+}
+
 /// What happens to a line.
 #[derive(Clone, Debug)]
 enum Event {
