@@ -23,6 +23,9 @@ use crate::ports::{PortClaim, loopback};
 /// Bytes that are carried at a time.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// How many ports a relay tries that were taken meanwhile.
+const BIND_TRIES_MAX: u32 = 5;
+
 /// How long the other end may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
@@ -58,9 +61,7 @@ impl Relay {
     /// Listens on a port of its own; leads nowhere yet.
     pub(crate) fn start() -> Result<Relay, LocalError> {
         let doing = || LocalError::io("start a relay");
-        let claim = PortClaim::take()?;
-        let address = loopback(claim.port());
-        let listener = std::net::TcpListener::bind(address).map_err(doing())?;
+        let (claim, address, listener) = listen()?;
         listener.set_nonblocking(true).map_err(doing())?;
         let (way, seen) = watch::channel(Way::default());
         let passed = Arc::<Passed>::default();
@@ -110,6 +111,22 @@ impl Relay {
     pub fn passed(&self) -> (u64, u64) {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (count(&self.passed.connections), count(&self.passed.bytes))
+    }
+}
+
+/// Listens on a port that is free still when it is bound: programs that know of no claim may be faster.
+fn listen() -> Result<(PortClaim, SocketAddr, std::net::TcpListener), LocalError> {
+    let mut tries = 1;
+    loop {
+        let claim = PortClaim::take()?;
+        let address = loopback(claim.port());
+        match std::net::TcpListener::bind(address) {
+            Ok(listener) => return Ok((claim, address, listener)),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < BIND_TRIES_MAX => {
+                tries += 1;
+            }
+            Err(error) => return Err(LocalError::io("start a relay")(error)),
+        }
     }
 }
 
