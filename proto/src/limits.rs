@@ -54,12 +54,12 @@ pub const BATCH_TRIES_MAX: u32 = 3;
 /// Batches of a keeper that are committed and that Redis has yet to hear of, behind the one that it is told of.
 pub const FOLLOWS_WAITING_MAX: usize = 1;
 /// Holds that one batch of the sweep ends while it is in time: who buys meanwhile waits for the bucket's row no longer than for other holds.
-pub const SWEEP_MOVES_MAX: usize = 128;
+pub const SWEEP_MOVES_MAX: usize = 192;
 /// Buckets of one class that sweep at the same time in one process.
 pub const SWEEPS_AT_ONCE_MAX: usize = 1;
-/// The sweep rests for as long as it works, so that others get on; less the later it is. From here on it does not rest at
-/// all and takes whole batches.
-pub const SWEEP_LATE_MS: u64 = 1_750;
+/// The sweep rests between its batches, so that others get on; less when it is nearly so late. From here on it does not rest
+/// at all and takes whole batches.
+pub const SWEEP_LATE_MS: u64 = 1_800;
 /// From how long a commit has been under way on new holds are refused instead of queued behind it.
 pub const WRITER_SLOW_MS: u64 = 1_000;
 /// When a buyer may ask again who was refused because of that.

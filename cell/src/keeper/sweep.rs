@@ -18,6 +18,10 @@ use std::time::Duration;
 const MARGIN_US: i64 = 50_000;
 /// See [`SWEEP_LATE_MS`].
 const LATE: Duration = Duration::from_millis(SWEEP_LATE_MS);
+/// How long it rests for each second that it works. Evenly: who buys meanwhile waits longest where it rests least.
+const REST: f64 = 1.0;
+/// It rests less in the last of so many parts of [`LATE`].
+const HURRY: f64 = 4.0;
 /// When an order is tried again that Postgres would not end although it should.
 const AGAIN_US: i64 = 1_000_000;
 
@@ -51,7 +55,8 @@ fn slice_when(late: Duration, most: usize) -> usize {
 }
 
 fn rest_when(late: Duration, took: Duration) -> Duration {
-    took.min(LATE).mul_f64((LATE - late).div_duration_f64(LATE))
+    let in_time = (LATE - late).div_duration_f64(LATE) * HURRY;
+    took.min(LATE).mul_f64(REST * in_time.min(1.0))
 }
 
 /// The ledger would not end an order that should be over: it is left alone for a while.
@@ -110,13 +115,13 @@ mod tests {
     }
 
     #[test]
-    fn it_rests_as_long_as_it_works_and_less_the_later_it_is() {
+    fn it_rests_as_long_as_it_works_until_it_is_nearly_late() {
         let ms = Duration::from_millis;
         // How late, how long a batch took; how long it rests, and how many of 256 it takes.
         let rows = [
             (ms(0), ms(6), ms(6), SWEEP_MOVES_MAX),
-            (LATE / 2, ms(6), ms(3), SWEEP_MOVES_MAX),
-            (LATE * 3 / 4, ms(6), Duration::from_micros(1_500), SWEEP_MOVES_MAX),
+            (LATE / 2, ms(6), ms(6), SWEEP_MOVES_MAX),
+            (LATE * 7 / 8, ms(6), ms(3), SWEEP_MOVES_MAX),
             (LATE, ms(6), ms(0), 256),
             (ms(0), ms(60_000), LATE, SWEEP_MOVES_MAX),
         ];
