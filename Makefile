@@ -9,13 +9,13 @@ RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-lin
 MEASURED_WITH := haproxy nghttp2-client
 
 # They are passed on as flags, so that an empty one means none.
-unexport SEED DRILL TRIALS BUG
+unexport SEED DRILL TRIALS LIVE_ORDERS BUG
 
 # With failpoints and seeded bugs, which nothing that is released has.
 DRILLS := --features floodgate-cell/drills
 
 # $(call flag,NAME) is `--name VALUE` when NAME is set.
-flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z a-z) '$($(1))')
+flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test bench drill bugs model released lint fmt clippy docs protos fresh clean packages bins
@@ -60,7 +60,7 @@ bench: bins
 # With a seed every trial has one of its own, counted up from it.
 drill: packages
 	$(CARGO) build --locked --release --workspace --bins $(DRILLS)
-	$(TARGET)/release/floodgate-chaos drill $(NAME) $(call flag,TRIALS) $(call flag,SEED)
+	$(TARGET)/release/floodgate-chaos drill $(NAME) $(call flag,TRIALS) $(call flag,SEED) $(call flag,LIVE_ORDERS)
 
 # Every bug is planted once, and the tests that should find it are run; without one they must find nothing.
 bugs: packages
