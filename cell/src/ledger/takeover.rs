@@ -2,7 +2,7 @@
 //!
 //! Raising the epoch waits for commits under way, and whoever kept the bucket before is refused from then on.
 
-use super::of_org::read_of;
+use super::of_org::read_all_of;
 use super::{BucketRef, LedgerError, Share};
 use futures_util::{StreamExt, TryStreamExt};
 use proto::id::{BuyerKey, OrderId};
@@ -215,7 +215,7 @@ pub async fn take_over(
 /// # Errors
 /// [`LedgerError::Stale`] when somebody else has taken it meanwhile, or when Postgres does not answer.
 pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded, LedgerError> {
-    let mut snapshot = read_of(pool, bucket.org).await?;
+    let mut snapshot = read_all_of(pool, bucket.org).await?;
     let row = sqlx::query(
         "select epoch, hold_batch, settle_batch, granted, ranks, tail, cursor, gate_us
          from bucket where org = $1 and sale = $2 and bucket = $3",

@@ -24,5 +24,6 @@ mod sale;
 mod settings;
 mod settles;
 mod shares;
+mod stale;
 #[path = "../support/stores.rs"]
 mod stores;

@@ -1,0 +1,43 @@
+//! Statistics that know nothing of a sale: every sale is new to Postgres once, and its first take-over must not wait for
+//! the next analysis.
+
+use floodgate_cell::ledger;
+
+use crate::stores::{Stores, hold};
+
+/// So many that to read each order once for every unit would take minutes.
+const ORDERS: i32 = 60_000;
+
+#[tokio::test]
+async fn a_bucket_is_read_at_once_however_little_postgres_knows_of_its_sale() {
+    let stores = Stores::start().await;
+    for table in [r#""order""#, "unit"] {
+        let off = format!("alter table {table} set (autovacuum_enabled = off)");
+        sqlx::query(sqlx::AssertSqlSafe(off)).execute(&stores.admin).await.unwrap();
+    }
+    // What Postgres knows: another sale, of which it has seen every row.
+    let mut known = stores.bucket("s01", 10, 1).await;
+    known.hold(&stores.pool, &[hold(1, &[0])]).await.unwrap();
+    insert(&stores, (known.bucket.org, known.bucket.sale), 1_000).await;
+    sqlx::query("analyze").execute(&stores.admin).await.unwrap();
+
+    let new = stores.bucket("s02", 60_000, 1).await;
+    insert(&stores, (new.bucket.org, new.bucket.sale), 0).await;
+    let loaded = ledger::load(&stores.pool, new.bucket, new.epoch).await.unwrap();
+    assert_eq!(loaded.holders.len(), usize::try_from(ORDERS).unwrap());
+    assert_eq!(loaded.spent.len(), loaded.holders.len());
+}
+
+/// Writes held orders of one unit each, from unit `first` on.
+async fn insert(stores: &Stores, (org, sale): (i32, i32), first: i32) {
+    let orders = r#"insert into "order" (org, sale, id, buyer, bucket, quantity, state, revision, ticket, deadline)
+        select $1, $2, md5($2 || '/' || n)::uuid, md5($2 || '/' || n)::uuid, 0, 1, 1, 1, n, now() + interval '1 hour'
+        from generate_series($3 + 1, $3 + $4) n"#;
+    let units = "insert into unit (org, sale, unit, bucket, buyer, id, slot)
+        select $1, $2, n - 1, 0, md5($2 || '/' || n)::uuid, md5($2 || '/' || n)::uuid, 0
+        from generate_series($3 + 1, $3 + $4) n";
+    for insert in [orders, units] {
+        let insert = sqlx::query(insert).bind(org).bind(sale).bind(first).bind(ORDERS);
+        insert.execute(&stores.admin).await.unwrap();
+    }
+}
