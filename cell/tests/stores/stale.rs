@@ -2,6 +2,8 @@
 //! the next analysis.
 
 use floodgate_cell::ledger;
+use sqlx::Row;
+use sqlx::types::Uuid;
 
 use crate::stores::{Stores, hold};
 
@@ -9,7 +11,7 @@ use crate::stores::{Stores, hold};
 const ORDERS: i32 = 60_000;
 
 #[tokio::test]
-async fn a_bucket_is_read_at_once_however_little_postgres_knows_of_its_sale() {
+async fn orders_are_found_at_once_however_little_postgres_knows_of_its_sale() {
     let stores = Stores::start().await;
     for table in [r#""order""#, "unit"] {
         let off = format!("alter table {table} set (autovacuum_enabled = off)");
@@ -26,6 +28,18 @@ async fn a_bucket_is_read_at_once_however_little_postgres_knows_of_its_sale() {
     let loaded = ledger::load(&stores.pool, new.bucket, new.epoch).await.unwrap();
     assert_eq!(loaded.holders.len(), usize::try_from(ORDERS).unwrap());
     assert_eq!(loaded.spent.len(), loaded.holders.len());
+
+    let mut session = stores.pool.acquire().await.unwrap();
+    let ask = r#"prepare ask(int, int, uuid) as
+        select state from "order" where org = $1 and sale = $2 and id = $3"#;
+    let (org, sale) = (new.bucket.org, new.bucket.sale);
+    let set = format!("set floodgate.org = '{org}'; {ask}");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *session).await.unwrap();
+    let id = Uuid::from_bytes(loaded.holders[0].order.0);
+    let explain = format!("explain execute ask({org}, {sale}, '{id}')");
+    let explain = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_all(&mut *session).await;
+    let plan: Vec<String> = explain.unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("order_pkey")), "not by its key: {plan:#?}");
 }
 
 /// Writes held orders of one unit each, from unit `first` on.
