@@ -6,6 +6,7 @@
 
 pub(crate) mod clock;
 mod fsync;
+pub(crate) mod segment;
 mod template;
 pub(crate) mod wal;
 

@@ -229,6 +229,11 @@ impl Server {
         })
     }
 
+    /// Where it works.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.launch.folder
+    }
+
     /// Sends SIGKILL without waiting: for a stack that is being dropped.
     pub(crate) fn strike(&self) -> Option<Dying> {
         let process = self.now().process.clone()?;

@@ -376,6 +376,9 @@ impl Drop for Stack {
             // One that is stuck in the kernel dies when it comes back; there is nobody to tell.
             one.gone_blocking();
         }
+        for server in self.servers().values() {
+            postgres::segment::remove_left(server.folder());
+        }
     }
 }
 

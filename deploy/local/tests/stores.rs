@@ -124,6 +124,24 @@ async fn a_killed_postgres_keeps_what_was_committed() {
 }
 
 #[tokio::test]
+async fn a_killed_postgres_leaves_no_shared_memory_behind() {
+    let stack = stack().await;
+    stack.start_postgres("cell-1").await.unwrap();
+    stack.kill("cell-1/postgres").await.unwrap();
+    let pid_file = stack.folder().join("cell-1/postgres/data/postmaster.pid");
+    let pid_file = std::fs::read_to_string(pid_file).unwrap();
+    let id = pid_file.lines().nth(6).unwrap().split_whitespace().nth(1).unwrap();
+    let is_there = || {
+        let list = std::process::Command::new("ipcs").arg("-m").output().unwrap();
+        let list = String::from_utf8(list.stdout).unwrap();
+        list.lines().any(|line| line.split_whitespace().nth(1) == Some(id))
+    };
+    assert!(is_there(), "a kill left nothing behind: this test tests nothing");
+    drop(stack);
+    assert!(!is_there());
+}
+
+#[tokio::test]
 async fn postgres_keeps_its_promises_and_takes_settings() {
     let options = StackOptions {
         postgres_settings: vec![("work_mem".to_owned(), "7MB".to_owned())],
