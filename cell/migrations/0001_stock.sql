@@ -3,6 +3,10 @@
 -- Orgs and sales have integer aliases here, because every row and every index entry of the hot path names them.
 -- An index stands only where an invariant needs it. On the hot path its columns begin with the sale, whose alias no other
 -- org has, then what tells rows apart, and the org last: every comparison on the way down costs.
+--
+-- A table's key begins with the plain sale, its other indexes with (sale + 0), which only a statement that says so can
+-- use. Of a sale that it has not analysed yet Postgres believes that it has a row or two; it would then find an order by
+-- walking all tickets of its bucket as gladly as by its key.
 
 create table org (
     org int generated always as identity primary key,
@@ -105,7 +109,7 @@ create table "order" (
 ) with (fillfactor = 50);
 
 -- A ticket serves one order (INV-7); a take-over finds the spent tickets here.
-create unique index order_ticket on "order" (sale, bucket, ticket, org);
+create unique index order_ticket on "order" ((sale + 0), bucket, ticket, org);
 
 -- One row for each unit that is not free. Ending an order deletes its rows; paying keeps them.
 create table unit (
@@ -117,10 +121,11 @@ create table unit (
     id       uuid not null,
     slot     smallint not null,
     -- A unit is in one order (INV-1).
-    constraint unit_once primary key (sale, unit, org),
-    -- A buyer's units take numbered slots below the cap (INV-4).
-    constraint unit_slot unique (sale, buyer, slot, org)
+    constraint unit_once primary key (sale, unit, org)
 );
+
+-- A buyer's units take numbered slots below the cap (INV-4).
+create unique index unit_slot on unit ((sale + 0), buyer, slot, org);
 
 -- The processes of this cell, by their last sign of life. A hint for who should keep what: the epoch decides.
 create table process (

@@ -340,7 +340,7 @@ begin
     return query
         select o.id, o.buyer, o.state, o.quantity, o.intent, t.currency, t.price_minor * o.quantity,
                array(select u.unit from unit u
-                     where u.org = o.org and u.sale = o.sale and u.buyer = o.buyer and u.id = o.id
+                     where u.org = o.org and u.sale + 0 = o.sale and u.buyer = o.buyer and u.id = o.id
                      order by u.unit)
         from "order" o
         join terms t on t.org = o.org and t.sale = o.sale and t.revision = o.revision

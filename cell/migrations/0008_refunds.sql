@@ -8,7 +8,7 @@ alter table "order" add column refunding boolean not null default false;
 -- How often the provider has refused for good to give the order's money back.
 alter table "order" add column refusals int not null default 0;
 -- Whoever takes a bucket over finds here what was left undone. No update of a purchase changes the column.
-create index order_refunding on "order" (sale, bucket, org) where refunding;
+create index order_refunding on "order" ((sale + 0), bucket, org) where refunding;
 
 -- Begins the refund of a PAID order by its intent. Does nothing when it has begun or is done. Returns how often it was
 -- refused before: the provider remembers what it was asked under one key, so each time anew it is asked under another.
@@ -75,7 +75,7 @@ begin
         return false;
     elsif not b.settled and exists (
         select 1 from "order" o
-        where o.sale = p_sale and o.bucket = p_bucket and o.org = p_org and o.refunding)
+        where o.sale + 0 = p_sale and o.bucket = p_bucket and o.org = p_org and o.refunding)
     then
         return false;
     end if;
@@ -114,7 +114,7 @@ begin
             and unit = any (p_units);
         get diagnostics v_freed = row_count;
         for u in select * from unit
-            where org = p_org and sale = p_sale and buyer = o.buyer order by slot
+            where org = p_org and sale + 0 = p_sale and buyer = o.buyer order by slot
         loop
             update unit set slot = v_slot where org = p_org and sale = p_sale and unit = u.unit;
             v_slot := v_slot + 1;

@@ -144,7 +144,7 @@ pub async fn refunding(
 ) -> Result<Vec<(OrderId, BuyerKey)>, LedgerError> {
     let mut reading = read_of(pool, bucket.org).await?;
     let rows = sqlx::query(
-        r#"select id, buyer from "order" where sale = $2 and bucket = $3 and org = $1 and refunding"#,
+        r#"select id, buyer from "order" where sale + 0 = $2 and bucket = $3 and org = $1 and refunding"#,
     )
     .bind(bucket.org)
     .bind(bucket.sale)

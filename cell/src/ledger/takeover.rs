@@ -255,7 +255,7 @@ pub async fn load(pool: &PgPool, bucket: BucketRef, epoch: i64) -> Result<Loaded
     .try_collect()
     .await?;
     let spent = sqlx::query(
-        r#"select buyer, ticket from "order" where org = $1 and sale = $2 and bucket = $3 and ticket >= $4"#,
+        r#"select buyer, ticket from "order" where org = $1 and sale + 0 = $2 and bucket = $3 and ticket >= $4"#,
     )
     .bind(bucket.org)
     .bind(bucket.sale)

@@ -81,7 +81,12 @@ async fn processes(seconds: u64, bare: f64) -> Result<f64> {
     .say();
     let each = |total: i64| ratio(total, orders);
     for (name, value, unit, what) in [
-        ("transactions_per_order", each(after.commits - before.commits), "", "pg_stat_database"),
+        (
+            "transactions_per_1000_orders",
+            each(1_000 * (after.commits - before.commits)),
+            "",
+            "pg_stat_database",
+        ),
         (
             "wal_bytes_per_order",
             each(after.wal_bytes - before.wal_bytes),
@@ -244,11 +249,10 @@ async fn wait_until_spread(pool: &PgPool) -> Result<()> {
     let (began, mut since) = (Instant::now(), Instant::now());
     while since.elapsed() < patience {
         ensure!(began.elapsed() < 10 * patience, "the cell's buckets do not come to rest");
-        let now: Vec<(i32, i32, Option<String>, i64)> = sqlx::query_as(
-            "select sale, bucket, keeper, epoch from bucket order by sale, bucket",
-        )
-        .fetch_all(pool)
-        .await?;
+        let now: Vec<(i32, i32, Option<String>, i64)> =
+            sqlx::query_as("select sale, bucket, keeper, epoch from bucket order by sale, bucket")
+                .fetch_all(pool)
+                .await?;
         if now != seen {
             (seen, since) = (now, Instant::now());
         }

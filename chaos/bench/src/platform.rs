@@ -7,6 +7,7 @@ use crate::script;
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use http::HeaderValue;
+use proto::limits::STANDARD_TICKETS_KEPT;
 use proto::wire::admin::sale::Class;
 use proto::wire::storefront::{
     GetSaleStateRequest, JoinRequest, Order, ReserveRequest, SaleState, Ticket,
@@ -19,7 +20,7 @@ use tonic::Code;
 const CONNECTIONS: usize = 8;
 const UNDER_WAY: usize = 768;
 /// Sales that sell at once, each with one bucket.
-const SALES: usize = 2;
+const SALES: usize = 3;
 /// Buyers a second of the figure's time, for having enough of them.
 const BUYERS_PER_S: u64 = 25_000;
 /// How long whoever is refused for the moment waits.
@@ -46,6 +47,11 @@ pub(crate) async fn measure(seconds: u64) -> Result<()> {
     }
     let clients = connect(&router.url).await?;
     let count = seconds * BUYERS_PER_S;
+    // All join before the first reserves, and an everyday sale forgets the oldest of too many tickets.
+    ensure!(
+        count.div_ceil(SALES as u64) <= STANDARD_TICKETS_KEPT,
+        "{count} buyers are too many for {SALES} sales"
+    );
 
     let mut buyers = make_buyers(&cell, count);
     each(&clients, &mut buyers, "sreserve", Step::Open).await?;

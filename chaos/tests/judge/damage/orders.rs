@@ -22,10 +22,7 @@ pub const TABLE: &[Row] = &[
     ),
     row(
         "two units in one place",
-        Damage::Sql(
-            0,
-            "alter table unit drop constraint unit_slot; update unit set slot = 0 where unit = 1",
-        ),
+        Damage::Sql(0, "drop index unit_slot; update unit set slot = 0 where unit = 1"),
         &["INV-4"],
         [0, 0, 0, 0],
     ),
