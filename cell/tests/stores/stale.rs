@@ -1,11 +1,13 @@
 //! Statistics that know nothing of a sale: every sale is new to Postgres once, and its first take-over must not wait for
 //! the next analysis.
 
-use floodgate_cell::ledger;
-use sqlx::Row;
-use sqlx::types::Uuid;
+use std::ops::Range;
 
-use crate::stores::{Stores, hold};
+use floodgate_cell::ledger;
+use sqlx::types::Uuid;
+use sqlx::{Acquire, PgConnection, Row};
+
+use crate::stores::{Bucket, Stores, hold};
 
 /// So many that to read each order once for every unit would take minutes.
 const ORDERS: i32 = 60_000;
@@ -23,11 +25,11 @@ async fn orders_are_found_at_once_however_little_postgres_knows_of_its_sale() {
     // What Postgres knows: another sale, of which it has seen every row.
     let mut known = stores.bucket("s01", 10, 1).await;
     known.hold(&stores.pool, &[hold(1, &[0])]).await.unwrap();
-    insert(&stores, (known.bucket.org, known.bucket.sale), 1_000).await;
+    insert(&stores, (known.bucket.org, known.bucket.sale), 1_000..1_000 + ORDERS).await;
     sqlx::query("analyze").execute(&stores.admin).await.unwrap();
 
     let new = stores.bucket("s02", 60_000, 1).await;
-    insert(&stores, (new.bucket.org, new.bucket.sale), 0).await;
+    insert(&stores, (new.bucket.org, new.bucket.sale), 0..ORDERS).await;
     let loaded = ledger::load(&stores.pool, new.bucket, new.epoch).await.unwrap();
     assert_eq!(loaded.holders.len(), usize::try_from(ORDERS).unwrap());
     assert_eq!(loaded.spent.len(), loaded.holders.len());
@@ -54,17 +56,16 @@ async fn orders_of_a_sale_that_postgres_does_not_know_are_ended_one_by_one() {
     }
     let new = stores.bucket("s01", 60_000, 1).await;
     let (org, sale) = (new.bucket.org, new.bucket.sale);
-    insert(&stores, (org, sale), 0).await;
+    insert(&stores, (org, sale), 0..1).await;
     let live = sqlx::query("update bucket set live = $1").bind(ORDERS);
     live.execute(&stores.admin).await.unwrap();
 
-    let mut ending = stores.pool.begin().await.unwrap();
-    let settle = "with e as (select n, md5($2 || '/' || n)::uuid as id from generate_series(1, $4::int) n)
-        select settle($1, $2, 0, $3, 1, array_agg(id), array_agg(4::smallint), array_agg(0::smallint),
-                      array_agg(null::text), array_agg(id), array_agg(n - 1), '', decode(repeat('00', 32), 'hex'))
-        from e";
-    let settle = sqlx::query(settle).bind(org).bind(sale).bind(new.epoch).bind(ENDED);
-    settle.execute(&mut *ending).await.unwrap();
+    // The session has made its plan when the second batch comes, and made it for tables that were as good as empty.
+    let mut session = stores.pool.acquire().await.unwrap();
+    end(&mut session, &new, 1, 0..1).await;
+    insert(&stores, (org, sale), 1..ORDERS).await;
+    let mut ending = session.begin().await.unwrap();
+    end(&mut ending, &new, 2, 1..1 + ENDED).await;
     let read = "select relname::text, idx_tup_fetch + seq_tup_read from pg_stat_xact_user_tables
         where relname in ('order', 'unit')";
     let read: Vec<(String, i64)> = sqlx::query_as(read).fetch_all(&mut *ending).await.unwrap();
@@ -77,16 +78,27 @@ async fn orders_of_a_sale_that_postgres_does_not_know_are_ended_one_by_one() {
     }
 }
 
-/// Writes held orders of one unit each, from unit `first` on.
-async fn insert(stores: &Stores, (org, sale): (i32, i32), first: i32) {
+/// Cancels the orders of these units.
+async fn end(session: &mut PgConnection, of: &Bucket, batch: i64, units: Range<i32>) {
+    let settle = "with e as (select unit, md5($2 || '/' || unit)::uuid as id from generate_series($5, $6 - 1) unit)
+        select settle($1, $2, 0, $3, $4, array_agg(id), array_agg(4::smallint), array_agg(0::smallint),
+                      array_agg(null::text), array_agg(id), array_agg(unit), '', decode(repeat('00', 32), 'hex'))
+        from e";
+    let settle = sqlx::query(settle).bind(of.bucket.org).bind(of.bucket.sale).bind(of.epoch);
+    let settle = settle.bind(batch).bind(units.start).bind(units.end);
+    settle.execute(session).await.unwrap();
+}
+
+/// Writes held orders of one unit each, named after it.
+async fn insert(stores: &Stores, (org, sale): (i32, i32), units: Range<i32>) {
     let orders = r#"insert into "order" (org, sale, id, buyer, bucket, quantity, state, revision, ticket, deadline)
         select $1, $2, md5($2 || '/' || n)::uuid, md5($2 || '/' || n)::uuid, 0, 1, 1, 1, n, now() + interval '1 hour'
-        from generate_series($3 + 1, $3 + $4) n"#;
-    let units = "insert into unit (org, sale, unit, bucket, buyer, id, slot)
-        select $1, $2, n - 1, 0, md5($2 || '/' || n)::uuid, md5($2 || '/' || n)::uuid, 0
-        from generate_series($3 + 1, $3 + $4) n";
-    for insert in [orders, units] {
-        let insert = sqlx::query(insert).bind(org).bind(sale).bind(first).bind(ORDERS);
+        from generate_series($3, $4 - 1) n"#;
+    let rows = "insert into unit (org, sale, unit, bucket, buyer, id, slot)
+        select $1, $2, n, 0, md5($2 || '/' || n)::uuid, md5($2 || '/' || n)::uuid, 0
+        from generate_series($3, $4 - 1) n";
+    for insert in [orders, rows] {
+        let insert = sqlx::query(insert).bind(org).bind(sale).bind(units.start).bind(units.end);
         insert.execute(&stores.admin).await.unwrap();
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// Sales that sell at once, each with one bucket.
 const SALES: u32 = 6;
 const UNDER_WAY: usize = 768;
-const PREPARED_PER_S: u64 = 25_000;
+const PREPARED_PER_S: u64 = 35_000;
 const STOCK: u32 = 1_000_000;
 const WARM_UP: Duration = Duration::from_secs(1);
 /// Sizes of batches to compare, in calls.
@@ -26,6 +26,7 @@ const BATCHES: [usize; 3] = [16, 64, 256];
 /// Sizes of sales whose units go round, in units; what is under way stays below the smallest.
 const ROUNDS: [u32; 3] = [1_000, 100_000, 1_000_000];
 const ROUND_UNDER_WAY: usize = 384;
+const ROUNDS_PREPARED_PER_S: u64 = 80_000;
 
 /// Takes all figures of this group.
 pub(crate) async fn measure(seconds: u64) -> Result<()> {
@@ -181,7 +182,7 @@ async fn rounds(seconds: u64) -> Result<()> {
         let from = Instant::now() + WARM_UP;
         let mut ran = drive(Lane {
             address: cell.stack().endpoint("cell-1/p1")?.url,
-            calls: calls(sale, seconds, 1),
+            calls: calls(sale, ROUNDS_PREPARED_PER_S * seconds, 1),
             pace: Pace::UnderWay(ROUND_UNDER_WAY),
             frame_calls_max: BATCH_CALLS_MAX,
             release: true,
@@ -265,8 +266,7 @@ fn name(number: u32) -> String {
     format!("sbench{number}")
 }
 
-fn calls(sale: &str, seconds: u64, seed: u32) -> Vec<proto::wire::cell::Call> {
-    let count = PREPARED_PER_S * (seconds + WARM_UP.as_secs() + 1);
+fn calls(sale: &str, count: u64, seed: u32) -> Vec<proto::wire::cell::Call> {
     prepare(sale, count, seed).into_iter().flat_map(|frame| frame.calls).collect()
 }
 
@@ -282,7 +282,7 @@ async fn run(cell: &Cell, pool: &PgPool, plan: Plan) -> Result<Ran> {
         .fetch_one(pool)
         .await?;
         let address = cell.stack().endpoint(&format!("cell-1/{keeper}"))?.url;
-        lanes.push((address, calls(&sale, plan.seconds, number)));
+        lanes.push((address, calls(&sale, PREPARED_PER_S * plan.seconds, number)));
     }
     let from = Instant::now() + WARM_UP;
     let until = from + Duration::from_secs(plan.seconds);
