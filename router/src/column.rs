@@ -157,7 +157,7 @@ impl Edge {
 
     /// A signature was looked at in vain: that costs the address where it came from.
     fn bad_token(&self, call: &Incoming, reason: Reason) {
-        if matches!(reason, Reason::TokenWrongKey | Reason::NotReady) {
+        if reason == Reason::TokenWrongKey {
             self.quotas.bad_token(self.client(call), self.quotas.now_ns(call.at));
         }
     }

@@ -34,7 +34,8 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_BUYER_CALLS_BURST", default_value_t = BUYER_CALLS_BURST, value_name = "N")]
     pub buyer_calls_burst: u32,
 
-    /// Calls a second from one address, or one IPv6 network of 64 bits; 0 means as many as come
+    /// Calls a second from one address, or one IPv6 network of 64 bits; 0 means as many as come. Behind a balancer, which
+    /// is one address, name it with --proxies or write 0
     #[arg(long, env = "FLOODGATE_ADDRESS_CALLS_PER_S", default_value_t = ADDRESS_CALLS_PER_S, value_name = "N")]
     pub address_calls_per_s: u32,
 
