@@ -2,6 +2,7 @@
 //!
 //! To whoever may make the call at all, the last three look the same to the byte, and differ from the first (INV-9). To
 //! whoever may not, all four look the same. The calls are read off the descriptors, so that none can be left out.
+#![allow(clippy::needless_update, reason = "a message may come to have more fields")]
 
 use std::time::Duration;
 
