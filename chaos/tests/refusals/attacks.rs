@@ -33,6 +33,11 @@ fn flipped(text: &str, bit: usize) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
+/// Whether a refusal says nothing of the ticket: on a busy machine a thousand at once find no room, or no keeper.
+fn is_for_now(reason: Option<Reason>) -> bool {
+    matches!(reason, Some(Reason::Overloaded | Reason::BucketMoving))
+}
+
 fn reason(status: &Status) -> Option<Reason> {
     Fault::of_status(status).map(|fault| fault.reason)
 }
@@ -127,7 +132,7 @@ async fn one_of_a_thousand(s: &Stage) -> anyhow::Result<()> {
     ensure!(answered > 0 && orders.len() == 1, "{answered} answers name {orders:?}");
     for status in answers.iter().filter_map(|answer| answer.as_ref().err()) {
         // Who finds no room is told to come again, and nothing else can go wrong.
-        ensure!(reason(status) == Some(Reason::Overloaded), "{status:?}");
+        ensure!(is_for_now(reason(status)), "{status:?}");
     }
     ensure!(live(s, &sale).await? == (1, 1), "{:?} live", live(s, &sale).await?);
     let other = s.buyer().reserve(&sale, &ticket, 1, &fresh_id()).await;
@@ -135,11 +140,9 @@ async fn one_of_a_thousand(s: &Stage) -> anyhow::Result<()> {
     // Given back, it has served its order: now all of a thousand are refused.
     buyer.cancel(&orders[0]).await.context("CancelOrder")?;
     for answer in replay(s, &token, &sale, &ticket).await? {
-        let refused = answer.err().and_then(|status| reason(&status));
-        ensure!(
-            matches!(refused, Some(Reason::TicketSpent | Reason::Overloaded)),
-            "a spent ticket: {refused:?}"
-        );
+        let refused = answer.map(|order| order.into_inner()).map_err(|status| reason(&status));
+        let spent = refused == Err(Some(Reason::TicketSpent));
+        ensure!(spent || refused.as_ref().is_err_and(|why| is_for_now(*why)), "{refused:?}");
     }
     ensure!(live(s, &sale).await? == (0, 0), "{:?} live", live(s, &sale).await?);
     Ok(())

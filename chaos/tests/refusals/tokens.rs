@@ -173,7 +173,7 @@ pub(crate) fn more_rows() -> Vec<Row> {
             let leeway = std::time::Duration::from_millis(TOKEN_LEEWAY_MS + 3_000);
             refused_within(leeway, async || shop.state(&s.open).await.map(|_| ())).await
         }),
-        row("token: remembered, its key revoked", unauthenticated(Reason::TokenWrongKey), revoked),
+        row("token: remembered, its key revoked", unauthenticated(TokenWrongKey), revoked),
         row("token: remembered, withdrawn", unauthenticated(Reason::TokenRevoked), withdrawn),
         row("token: by a second key, ES256", says("OPEN"), second_key),
     ]
