@@ -3,8 +3,9 @@
 use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "floodgate/admin/v1/admin.proto",
+    "floodgate/admin/v1/token.proto",
     "floodgate/cell/v1/decisions.proto",
     "floodgate/cell/v1/link.proto",
     "floodgate/events/v1/ledger.proto",

@@ -11,10 +11,14 @@
     reason = "tests"
 )]
 
+#[path = "refusals/attacks.rs"]
+mod attacks;
 #[path = "refusals/edges.rs"]
 mod edges;
 #[path = "refusals/holds.rs"]
 mod holds;
+#[path = "refusals/matrix.rs"]
+mod matrix;
 #[path = "refusals/names.rs"]
 mod names;
 #[path = "refusals/orders.rs"]

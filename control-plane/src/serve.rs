@@ -1,5 +1,6 @@
 //! The control plane put together: store, executor, services.
 
+use proto::token::PublicKey;
 use proto::wire::DESCRIPTORS;
 use runtime::clock::Clock;
 use runtime::decisions::{Decisions, DecisionsError};
@@ -52,7 +53,7 @@ pub async fn serve(
     };
     drain.spawn("executor", executor.run(drain.clone()));
     let desk = Desk {
-        auth: Auth::new(store.clone(), config.platform_key, clock.clone()),
+        auth: Auth::new(store.clone(), PublicKey::ed25519(&config.platform_key), clock.clone()),
         store,
         clock,
         cells_per_org: config.cells_per_org,

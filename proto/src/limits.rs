@@ -25,7 +25,13 @@ pub const HEAD_BYTES_MAX: usize = 1024;
 pub const RECEIPT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a payment method's name.
 pub const PAYMENT_METHOD_BYTES_MAX: usize = 128;
-/// How much later than its `exp` a token still counts: clocks differ.
+/// Bytes of a token's own id (`jti`).
+pub const TOKEN_ID_BYTES_MAX: usize = 64;
+/// Tokens of one org that are withdrawn at a time; each is forgotten when it has expired.
+pub const ORG_TOKENS_REVOKED_MAX: usize = 1_000;
+/// How long before its expiry a token may be withdrawn.
+pub const TOKEN_REVOKED_MS_MAX: u64 = 400 * 24 * 3_600_000;
+/// How much later than its `exp` a token still counts, and how much earlier than its `nbf`: clocks differ.
 pub const TOKEN_LEEWAY_MS: u64 = 2_000;
 /// Verified tokens that a router remembers.
 pub const TOKENS_REMEMBERED_MAX: usize = 524_288;
@@ -166,8 +172,27 @@ pub const REFUND_PAUSE_MS: (u64, u64) = (2_000, 300_000);
 pub const BUYER_CALLS_PER_S: u32 = 10;
 /// See [`BUYER_CALLS_PER_S`].
 pub const BUYER_CALLS_BURST: u32 = 20;
-/// Buyers whose rate a router remembers.
-pub const BUYERS_REMEMBERED_MAX: usize = 262_144;
+/// Buyers whose rate a router remembers; as many addresses, and as many sales.
+pub const SUBJECTS_REMEMBERED_MAX: usize = 262_144;
+/// How often those that have used up nothing are looked for, when there is no room for another one.
+pub const SUBJECTS_SWEEP_MS: u64 = 1_000;
+/// Calls a second from one address, or one IPv6 network of 64 bits, at one router. A merchant's server calls for all of
+/// its buyers.
+pub const ADDRESS_CALLS_PER_S: u32 = 100_000;
+/// As many calls as a token counts for that nobody's key has signed: to find that out costs as much.
+pub const ADDRESS_BAD_TOKEN_CALLS: u32 = 100;
+/// Calls a second of one org at one router, unless its record says otherwise.
+pub const ORG_CALLS_PER_S: u32 = 100_000;
+/// Calls a second at one router.
+pub const ROUTER_CALLS_PER_S: u32 = 250_000;
+/// Calls that are under way at one router at a time.
+pub const CALLS_UNDER_WAY_MAX: usize = 65_536;
+/// How far ahead of its rate an address, a sale, an org or a router may run.
+pub const QUOTA_BURST_MS: u64 = 250;
+/// When a caller may ask again at the earliest who was refused because of what others have used up too.
+pub const QUOTA_SHARED_RETRY_MS: u32 = 1_000;
+/// By how much more than it says the time is spread after which a refused caller may ask again: half of it, at most this.
+pub const RETRY_SPREAD_MS_MAX: u32 = 1_000;
 /// Calls a second of one sale that one router passes on.
 pub const SALE_CALLS_PER_S: u32 = 50_000;
 /// Watchers of sales at one router.

@@ -9,7 +9,7 @@ mod storefront;
 mod ticket;
 mod watch;
 
-pub(crate) use asked::Edge;
+pub(crate) use asked::{Asked, Edge};
 pub(crate) use probe::ProbeApi;
 pub(crate) use storefront::StorefrontApi;
 

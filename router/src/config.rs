@@ -1,7 +1,12 @@
 //! What a router is started with.
 
-use proto::limits::{BUYER_CALLS_BURST, BUYER_CALLS_PER_S, SALE_CALLS_PER_S};
+use crate::quota::Limits;
+use proto::limits::{
+    ADDRESS_CALLS_PER_S, BUYER_CALLS_BURST, BUYER_CALLS_PER_S, ORG_CALLS_PER_S, ROUTER_CALLS_PER_S,
+    SALE_CALLS_PER_S,
+};
 use runtime::config::ProcessArgs;
+use runtime::server::Network;
 
 /// A Floodgate edge router.
 #[derive(Clone, Debug, clap::Parser)]
@@ -29,11 +34,41 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_BUYER_CALLS_BURST", default_value_t = BUYER_CALLS_BURST, value_name = "N")]
     pub buyer_calls_burst: u32,
 
-    /// Calls a second for one sale that are passed on
+    /// Calls a second from one address, or one IPv6 network of 64 bits; 0 means as many as come. Behind a balancer, which
+    /// is one address, name it with --proxies or write 0
+    #[arg(long, env = "FLOODGATE_ADDRESS_CALLS_PER_S", default_value_t = ADDRESS_CALLS_PER_S, value_name = "N")]
+    pub address_calls_per_s: u32,
+
+    /// Addresses and networks of proxies whose x-forwarded-for is believed, like 10.0.0.0/8
+    #[arg(long, env = "FLOODGATE_PROXIES", value_name = "CIDR", value_delimiter = ',', num_args = 1..)]
+    pub proxies: Vec<Network>,
+
+    /// Calls a second of one org whose record says nothing else; 0 means as many as come
+    #[arg(long, env = "FLOODGATE_ORG_CALLS_PER_S", default_value_t = ORG_CALLS_PER_S, value_name = "N")]
+    pub org_calls_per_s: u32,
+
+    /// Calls a second of everybody; 0 means as many as come
+    #[arg(long, env = "FLOODGATE_ROUTER_CALLS_PER_S", default_value_t = ROUTER_CALLS_PER_S, value_name = "N")]
+    pub router_calls_per_s: u32,
+
+    /// Calls a second for one sale that are passed on; 0 means as many as come
     #[arg(long, env = "FLOODGATE_SALE_CALLS_PER_S", default_value_t = SALE_CALLS_PER_S, value_name = "N")]
     pub sale_calls_per_s: u32,
 
     /// Answer probes without a token: for measuring the way without its checks, never on a public port
     #[arg(long, env = "FLOODGATE_OPEN_PROBE")]
     pub open_probe: bool,
+}
+
+impl Config {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            address: self.address_calls_per_s,
+            buyer: self.buyer_calls_per_s,
+            buyer_burst: self.buyer_calls_burst,
+            sale: self.sale_calls_per_s,
+            org: self.org_calls_per_s,
+            all: self.router_calls_per_s,
+        }
+    }
 }

@@ -6,18 +6,17 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::link::Links;
 use crate::metrics::RouterMetrics;
-use crate::quota::Quota;
+use crate::quota::Quotas;
 use crate::states::States;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
-use proto::fault::Reason;
 use proto::keys;
 use proto::limits::REQUEST_BYTES_MAX;
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
-use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
+use runtime::server::{Explained, Front, Proxies, ServerOptions, serve_service, standard_routes};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -46,8 +45,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         links: Links::new(states.clone(), drain.clone()),
         states,
         auth: Auth::new(),
-        buyers: Quota::new(Reason::BuyerRate, config.buyer_calls_per_s, config.buyer_calls_burst),
-        sales: Quota::new(Reason::SaleRate, config.sale_calls_per_s, config.sale_calls_per_s / 4),
+        quotas: Quotas::new(config.limits()),
+        proxies: Proxies::new(config.proxies.clone()),
         metrics: RouterMetrics::new(&metrics),
     });
     readiness.set("decisions", false);
@@ -59,12 +58,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let probe = ProbeServiceServer::new(ProbeApi { edge, open: config.open_probe })
+    let probe = ProbeServiceServer::new(ProbeApi { edge: edge.clone(), open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    let options = ServerOptions { name: "storefront", ..ServerOptions::default() };
+    // Who is measured without checks does without this, too.
+    let peers = edge.quotas.counts_addresses() && !config.open_probe;
+    let options = ServerOptions { name: "storefront", peers, ..ServerOptions::default() };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Front::new(probe, routes.add_service(storefront));

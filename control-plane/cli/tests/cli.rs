@@ -1,6 +1,8 @@
 //! The command line as people and scripts use it, against a control plane on a real etcd.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+#[path = "cli/credentials.rs"]
+mod credentials;
 #[path = "cli/router.rs"]
 mod router;
 

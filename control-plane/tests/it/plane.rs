@@ -45,18 +45,11 @@ pub(crate) fn key(number: u8) -> Ed25519KeyPair {
 }
 
 pub(crate) fn public(number: u8) -> PublicKey {
-    let ed25519 = key(number).public_key().as_ref().to_vec();
-    PublicKey { kid: format!("k{number}"), ed25519 }
+    PublicKey::ed25519(format!("k{number}"), key(number).public_key().as_ref())
 }
 
 pub(crate) fn token(number: u8, iss: &str, role: Role) -> String {
-    let claims = Claims {
-        iss: iss.to_owned(),
-        aud: token::AUDIENCE.to_owned(),
-        sub: "ada".to_owned(),
-        role,
-        exp: u64::MAX / 1_000,
-    };
+    let claims = Claims::new(iss, "ada", role, u64::MAX / 1_000);
     token::sign(&key(number), &format!("k{number}"), &claims)
 }
 

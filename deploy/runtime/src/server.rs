@@ -12,6 +12,7 @@ mod accept;
 mod connection;
 mod explained;
 mod front;
+mod peer;
 mod routes;
 
 use std::convert::Infallible;
@@ -30,6 +31,7 @@ use crate::readiness::SERVING;
 
 pub use explained::{Explained, Explaining};
 pub use front::Front;
+pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
 
 /// The limits of a server and its connections.
@@ -61,6 +63,8 @@ pub struct ServerOptions {
     pub age_max: Option<Duration>,
     /// Whether HTTP/1.1 is spoken too.
     pub http1: bool,
+    /// Whether each request is told who is at the other end ([`Peer`]).
+    pub peers: bool,
 }
 
 impl Default for ServerOptions {
@@ -79,6 +83,7 @@ impl Default for ServerOptions {
             preface_timeout: Duration::from_secs(2),
             age_max: None,
             http1: false,
+            peers: false,
         }
     }
 }
@@ -117,7 +122,9 @@ pub async fn serve_service<S, B>(
     let protocols = connection::Protocols::new(&options);
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, entered| {
-        let (protocols, service, token) = (protocols.clone(), service.clone(), drain.token());
+        let peer = options.peers.then(|| stream.peer_addr().ok()).flatten();
+        let (protocols, token) = (protocols.clone(), drain.token());
+        let service = peer::Peered::new(service.clone(), peer);
         drain.spawn_call("connection", async move {
             connection::serve(stream, protocols, service, token).await;
             drop(entered);
