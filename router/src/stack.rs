@@ -4,7 +4,7 @@ use crate::api::{Edge, ProbeApi, StorefrontApi};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::link::Links;
+use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::Quota;
 use crate::states::States;
@@ -40,15 +40,17 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
 
     let states = Arc::new(States::default());
+    let link_metrics = LinkMetrics::new(&metrics);
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), drain.clone()),
+        links: Links::new(states.clone(), drain.clone(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         buyers: Quota::new(Reason::BuyerRate, config.buyer_calls_per_s, config.buyer_calls_burst),
         sales: Quota::new(Reason::SaleRate, config.sale_calls_per_s, config.sale_calls_per_s / 4),
         metrics: RouterMetrics::new(&metrics),
+        link_metrics,
     });
     readiness.set("decisions", false);
     let (following, ready) = (edge.clone(), readiness.clone());

@@ -2,7 +2,7 @@
 
 use crate::auth::Auth;
 use crate::directory::{Directory, SaleEntry};
-use crate::link::{Kind, Links, Process};
+use crate::link::{Kind, LinkMetrics, Links, again_ms};
 use crate::metrics::{CallName, RouterMetrics};
 use crate::quota::Quota;
 use crate::states::{BucketNow, States, decided_phase};
@@ -14,6 +14,7 @@ use proto::limits::{CALL_MS_DEFAULT, CALL_MS_MAX};
 use proto::token::{Caller, Role};
 use proto::wire::cell::{Call, answer, call};
 use proto::wire::storefront::sale_state::Phase;
+use rand::RngExt;
 use runtime::clock::Clock;
 use runtime::telemetry::{root, trace};
 use std::future::Future;
@@ -21,9 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
-
-/// When a caller may try again whose bucket nobody keeps at the moment.
-const MOVING_MS: u32 = 250;
 
 /// What the services work with.
 #[derive(Debug)]
@@ -36,6 +34,7 @@ pub(crate) struct Edge {
     pub(crate) buyers: Quota,
     pub(crate) sales: Quota,
     pub(crate) metrics: RouterMetrics,
+    pub(crate) link_metrics: LinkMetrics,
 }
 
 /// A buyer's call for one sale, once it was let through.
@@ -61,7 +60,12 @@ impl Edge {
         let answer = answered.await;
         let refused = answer.as_ref().err().map(|fault| fault.reason);
         self.metrics.answered(name, began.elapsed(), refused);
-        Ok(Response::new(answer?))
+        match answer {
+            Ok(answer) => Ok(Response::new(answer)),
+            // Everybody in a line is told another time already.
+            Err(fault) if fault.reason == Reason::NotAdmitted => Err(fault.into()),
+            Err(fault) => Err(spread(fault, rand::rng().random_range(0..=1_000)).into()),
+        }
     }
 
     /// Lets a buyer's call for `orgs/{org}/sales/{sale}` through.
@@ -126,31 +130,8 @@ impl Edge {
         now.ok_or_else(|| match decided_phase(&asked.sale, self.clock.now_ms()) {
             Phase::Ended => Reason::SaleEnded.into(),
             Phase::Cancelled => Reason::SaleCancelled.into(),
-            _ => self
-                .not_begun(&asked.sale)
-                .unwrap_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS)),
+            _ => self.not_begun(&asked.sale).unwrap_or_else(|| moving(Duration::ZERO)),
         })
-    }
-
-    /// The process that keeps the buyer's bucket; when that is not known, or it is away, any process of the cell: it answers
-    /// for buckets that are at rest, and knows who keeps the others.
-    fn keeper(&self, asked: &Asked) -> Result<(u32, Arc<Process>), Fault> {
-        let known = self.bucket(asked);
-        if let Ok((bucket, now)) = &known
-            && now.keeper.is_up()
-        {
-            return Ok((*bucket, now.keeper.clone()));
-        }
-        let begun = decided_phase(&asked.sale, self.clock.now_ms()) != Phase::Upcoming;
-        let any = asked
-            .sale
-            .bucket(asked.buyer)
-            .filter(|_| begun || known.is_ok())
-            .and_then(|bucket| Some((bucket, self.links.any(asked.sale.cell(bucket))?)));
-        match any {
-            Some(any) => Ok(any),
-            None => known.map(|(bucket, now)| (bucket, now.keeper)),
-        }
     }
 
     /// Why a sale has not begun to sell, if so: it is not its time, or not all of its cells are ready.
@@ -172,8 +153,8 @@ impl Edge {
         what: call::Kind,
     ) -> Result<answer::Kind, Fault> {
         self.sales.take(asked.sale.id.as_str())?;
-        let (bucket, process) = self.keeper(asked)?;
         let kind = if asked.sale.standard { Kind::Standard } else { kind };
+        let (bucket, process) = self.keeper(asked, kind)?;
         let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
         let call = Call {
             id: 0,
@@ -184,7 +165,7 @@ impl Edge {
             buyer: asked.buyer.0.to_vec().into(),
             kind: Some(what),
         };
-        let answer = self.ask_where_it_is(asked, (kind, process), call).await;
+        let answer = self.reach(asked, (kind, process), &call).await;
         // One bucket has nothing; whether all of the sale has nothing is known here alone.
         match answer {
             Err(fault)
@@ -195,43 +176,17 @@ impl Edge {
             answer => answer,
         }
     }
-
-    /// Asks a process, and once more whoever it says keeps the bucket.
-    async fn ask_where_it_is(
-        &self,
-        asked: &Asked,
-        (kind, process): (Kind, Arc<Process>),
-        call: Call,
-    ) -> Result<answer::Kind, Fault> {
-        let again = call.clone();
-        let there = match process.call(kind, in_time(call, asked.deadline), asked.deadline).await? {
-            answer::Kind::Elsewhere(there) => there,
-            answer => return Ok(answer),
-        };
-        let bucket = again.bucket;
-        let found = self.links.process(asked.sale.cell(bucket), &there.process);
-        let other = found.filter(|other| !Arc::ptr_eq(other, &process));
-        self.metrics.elsewhere(other.is_some());
-        let moving = || Fault::later(Reason::BucketMoving, MOVING_MS);
-        let other = other.ok_or_else(moving)?;
-        self.states.moved(asked.sale.id.as_str(), bucket, there.epoch, &other);
-        match other.call(kind, in_time(again, asked.deadline), asked.deadline).await? {
-            // Two who send a call to each other would do so for ever.
-            answer::Kind::Elsewhere(_) => Err(moving()),
-            answer => Ok(answer),
-        }
-    }
-
-    /// A process to probe.
-    pub(crate) fn process(&self, cell: &str) -> Result<Arc<Process>, Fault> {
-        self.links.any(cell).ok_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS))
-    }
 }
 
-/// The call with the time that is left of it.
-fn in_time(call: Call, deadline: Instant) -> Call {
-    let left = deadline.saturating_duration_since(Instant::now());
-    Call { time_left_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..call }
+/// How a call is refused whose bucket cannot be reached, and could not for so long.
+pub(super) fn moving(away: Duration) -> Fault {
+    Fault::later(Reason::BucketMoving, again_ms(away))
+}
+
+/// A refusal whose time is spread by up to half, lest all who are refused at one moment come back at one.
+fn spread(fault: Fault, jitter: u32) -> Fault {
+    let more_ms = (fault.retry_after_ms / 2).min(1_000) * jitter / 1_000;
+    Fault { retry_after_ms: fault.retry_after_ms.saturating_add(more_ms), ..fault }
 }
 
 /// Request headers and message of a call.

@@ -1,7 +1,6 @@
 //! Probes: the way from the edge to a cell and back, and nothing else.
 
 use super::asked::{Edge, deadline, split};
-use crate::link::Kind;
 use crate::metrics::CallName;
 use proto::fault::{Fault, Reason};
 use proto::limits::PROBE_BYTES_MAX;
@@ -49,10 +48,9 @@ impl ProbeApi {
         if probe.payload.len() > PROBE_BYTES_MAX {
             return Err(Fault::field("payload", "must be at most 1 KiB"));
         }
-        let process = self.edge.process(cell)?;
         let kind = call::Kind::Probe(Probe { payload: probe.payload });
         let call = Call { kind: Some(kind), ..Call::default() };
-        match process.call(Kind::Flash, call, deadline(&headers)).await? {
+        match self.edge.probe(cell, &call, deadline(&headers)).await? {
             answer::Kind::Probe(echo) => Ok(ProbeResponse { payload: echo.payload }),
             _ => Err(Reason::Internal.into()),
         }
