@@ -175,7 +175,6 @@ async fn a_cell_that_is_away_is_asked_ever_later(stage: &Stage, (buyer, order): 
     })
     .await;
     println!("told to ask again in {heard:?} ms");
-    assert!(heard[0] < 1_500, "not at once: {heard:?}");
     let different: HashSet<_> = heard.iter().collect();
     assert!(different.len() > heard.len() / 2, "never all at the same time: {heard:?}");
     until("the page is marked as old, and still shown", async || {
