@@ -107,8 +107,8 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let auditing = audit_ports(&config, kept.clone(), &metrics)?;
     drain.spawn_on(&workers, "audit", audit(auditing, end.clone()));
     drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
-    let (telling, told_until) = (ports.clone(), left.clone());
-    drain.spawn("states", async move { telling.states.tell(told_until).await });
+    let (telling, stopping, told_until) = (ports.clone(), end.clone(), left.clone());
+    drain.spawn("states", async move { telling.states.tell(stopping, told_until).await });
     tell_etcd(&config, &ports, &end, &drain);
     stand_in_etcd(&config, address, &drain);
 

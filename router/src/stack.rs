@@ -4,7 +4,7 @@ use crate::api::{Edge, ProbeApi, StorefrontApi};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::link::Links;
+use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::Quotas;
 use crate::states::States;
@@ -39,15 +39,17 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
 
     let states = Arc::new(States::default());
+    let link_metrics = LinkMetrics::new(&metrics);
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), drain.clone()),
+        links: Links::new(states.clone(), drain.clone(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         quotas: Quotas::new(config.limits()),
         proxies: Proxies::new(config.proxies.clone()),
         metrics: RouterMetrics::new(&metrics),
+        link_metrics,
     });
     readiness.set("decisions", false);
     let (following, ready) = (edge.clone(), readiness.clone());
