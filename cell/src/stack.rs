@@ -56,7 +56,7 @@ pub fn admin() -> runtime::admin::Router {
 /// When an address cannot be read, when Postgres is set up so that promises would be broken, or when another process is
 /// started under this one's name. Stores that are away are waited for.
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
-    let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
+    let Context { clock, drain, metrics, readiness, listener, address, server, data_dir } = context;
     let gauges = FitnessGauges::new(&metrics);
     let (flash, standard) = classes(&config, &gauges)?;
     // What serves all classes goes with everyday work: a rush must not make a process look dead.
@@ -112,7 +112,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     tell_etcd(&config, &ports, &end, &drain);
     stand_in_etcd(&config, address, &drain);
 
-    serve_link(Link::new(kept, left), listener, metrics, drain).await?;
+    serve_link(Link::new(kept, left), listener, server, metrics, drain).await?;
     if replaced.is_cancelled() {
         return Err("another process was started under this name".into());
     }
@@ -122,6 +122,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 async fn serve_link(
     link: Link,
     listener: TcpListener,
+    server: ServerOptions,
     metrics: Metrics,
     drain: Drain,
 ) -> Result<(), PlaneError> {
@@ -134,7 +135,9 @@ async fn serve_link(
         // Routers are few and their streams are long; a frame must never wait for a window.
         stream_window_bytes: 1024 * 1024,
         connection_window_bytes: 16 * 1024 * 1024,
-        ..ServerOptions::default()
+        // Their frames are small and many.
+        frames: None,
+        ..server
     };
     serve_service(listener, Front::new(link, routes), options, metrics, drain).await;
     Ok(())

@@ -12,21 +12,25 @@ use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::fault::Reason;
 use proto::keys;
-use proto::limits::REQUEST_BYTES_MAX;
+use proto::limits::{CALL_MS_MAX, REQUEST_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long one connection of a storefront lasts.
+const AGE_MAX: Duration = Duration::from_secs(300);
 
 /// Runs a router until its drain begins.
 ///
 /// # Errors
 /// When etcd's addresses cannot be read. An etcd that is away is not waited for when there is a snapshot.
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
-    let Context { clock, drain, metrics, readiness, listener, data_dir, .. } = context;
+    let Context { clock, drain, metrics, readiness, listener, server, data_dir, .. } = context;
     let prefixes = vec![
         Prefix::hot(keys::SALES),
         Prefix::hot(keys::PROCESSES),
@@ -64,7 +68,13 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    let options = ServerOptions { name: "storefront", ..ServerOptions::default() };
+    let options = ServerOptions {
+        name: "storefront",
+        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
+        age_max: Some(AGE_MAX),
+        age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
+        ..server
+    };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Front::new(probe, routes.add_service(storefront));

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::server::ServerOptions;
+
 /// The exit code of a process that cannot understand its configuration (`EX_USAGE`).
 pub const BAD_CONFIG: u8 = 64;
 
@@ -26,6 +28,10 @@ pub struct ProcessArgs {
         value_name = "ADDRESS"
     )]
     pub metrics_listen: SocketAddr,
+
+    /// Who may connect to the address that calls arrive at
+    #[command(flatten)]
+    pub port: PortArgs,
 
     /// Folder for what this process remembers over a restart; made when missing
     #[arg(long, env = "FLOODGATE_DATA_DIR", default_value = "data", value_name = "FOLDER")]
@@ -60,6 +66,34 @@ pub struct ProcessArgs {
     /// Milliseconds that work under way may take to end, when told to stop
     #[arg(long, env = "FLOODGATE_DRAIN_GRACE_MS", default_value_t = 10_000, value_name = "MS")]
     pub drain_grace_ms: u64,
+}
+
+/// Who may connect to the port that calls arrive at, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PortArgs {
+    /// Connections open at once; further ones are closed at once
+    #[arg(long, env = "FLOODGATE_CONNECTIONS_MAX", value_name = "N", default_value_t = 32_768)]
+    pub connections_max: usize,
+
+    /// Of these, connections of one IPv4 address or IPv6 network of 64 bits; 0 behind a balancer, where all have the same
+    #[arg(
+        long,
+        env = "FLOODGATE_CONNECTIONS_PER_ADDRESS_MAX",
+        value_name = "N",
+        default_value_t = 1_024
+    )]
+    pub connections_per_address_max: u32,
+}
+
+impl PortArgs {
+    /// The options of a server on this port; its name and the rest are for the plane to add.
+    pub fn options(&self) -> ServerOptions {
+        ServerOptions {
+            connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            ..ServerOptions::default()
+        }
+    }
 }
 
 impl ProcessArgs {

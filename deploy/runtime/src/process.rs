@@ -23,6 +23,7 @@ use crate::config::{BAD_CONFIG, ProcessArgs};
 use crate::drain::{Drain, Signals};
 use crate::metric::Metrics;
 use crate::readiness::{Readiness, SERVING};
+use crate::server::ServerOptions;
 use crate::telemetry::{Telemetry, TelemetryError, TelemetryOptions};
 
 /// Connections that the kernel finishes for us before we take them: a crowd comes in one second.
@@ -46,6 +47,8 @@ pub struct Context {
     pub listener: TcpListener,
     /// The address that `listener` is bound to.
     pub address: SocketAddr,
+    /// The limits of a server on it.
+    pub server: ServerOptions,
     /// The folder for what is remembered over a restart. It exists.
     pub data_dir: PathBuf,
 }
@@ -159,8 +162,10 @@ where
 
     let clock = Clock::system();
     let data_dir = args.data_dir.clone();
+    let server = args.port.options();
+    let drained = drain.clone();
     let context =
-        Context { clock, drain: drain.clone(), metrics, readiness, listener, address, data_dir };
+        Context { clock, drain: drained, metrics, readiness, listener, address, server, data_dir };
     let failed = spawn_plane(main(context), &drain);
     signals.obey(&drain, args.drain_notice()).await;
     let in_time = match drain.finish(args.drain_grace()).await {

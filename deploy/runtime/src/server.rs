@@ -2,17 +2,24 @@
 //!
 //! Between the socket and the service stands hyper and nothing else: no box, buffer or layer per
 //! call. Every limit of a connection is set here and named in [`ServerOptions`], because the
-//! libraries' defaults leave several of them off. Connections beyond the cap are closed at once, so
-//! that a client learns it now and can go elsewhere. When the drain begins the listener closes,
-//! peers get GOAWAY, and calls under way go on until they end or the process' grace runs out.
+//! libraries' defaults leave several of them off. Connections beyond the cap, of all or of one
+//! address, are closed at once, so that a client learns it now and can go elsewhere; so are those
+//! that flood us with what is not calls, and those that stand still. When the drain begins the
+//! listener closes, peers get GOAWAY, and calls under way go on until they end or the process'
+//! grace runs out.
 //!
 //! TLS ends before us, in the balancer.
 
 mod accept;
+mod answer;
 mod connection;
 mod explained;
+mod frames;
 mod front;
+mod metered;
+mod pulse;
 mod routes;
+mod source;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -39,6 +46,8 @@ pub struct ServerOptions {
     pub name: &'static str,
     /// Connections open at once; each may hold its window in memory.
     pub connections_max: usize,
+    /// Connections of one IPv4 address, or one IPv6 network of 64 bits, open at once; 0: all.
+    pub connections_per_address_max: u32,
     /// Calls under way at once on one connection. The peer is told and holds further ones back.
     pub streams_max: u32,
     /// Streams that the peer may make us reset before its connection is closed.
@@ -57,18 +66,47 @@ pub struct ServerOptions {
     pub keepalive_timeout: Duration,
     /// Time in which a new connection must say that it speaks HTTP.
     pub preface_timeout: Duration,
+    /// What else than calls a peer may send; none: it is trusted, and neither counted nor watched.
+    pub frames: Option<FrameLimits>,
+    /// Time in which a frame that was begun must end, and in which a peer must take something of
+    /// what waits for it; at most so long, at least two thirds of it. Between two calls of HTTP/1.1
+    /// no more passes.
+    pub stall_timeout: Duration,
+    /// Time in which one of the requests under way must come to its end.
+    pub request_timeout: Duration,
     /// Age at which a connection is told to come again, give or take a tenth; none: never.
     pub age_max: Option<Duration>,
+    /// Time in which it must have gone then; none: it may stay until its calls have ended.
+    pub age_grace: Option<Duration>,
     /// Whether HTTP/1.1 is spoken too.
     pub http1: bool,
+}
+
+/// What a peer may send besides calls in a third of the time in which it may stand still
+/// ([`ServerOptions::stall_timeout`]). Calls earn more: each an ask and four others, two a reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// PING and SETTINGS, which must be answered.
+    pub asks_max: u32,
+    /// Resets of calls.
+    pub resets_max: u32,
+    /// DATA of under 256 bytes that is not the last of its call, windows, and all other frames.
+    pub others_max: u32,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self { asks_max: 128, resets_max: 128, others_max: 4_096 }
+    }
 }
 
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             name: "grpc",
-            connections_max: 8_192,
-            streams_max: 256,
+            connections_max: 32_768,
+            connections_per_address_max: 0,
+            streams_max: 128,
             local_resets_max: 256,
             pending_resets_max: 20,
             headers_max_bytes: 8 * 1_024,
@@ -77,7 +115,11 @@ impl Default for ServerOptions {
             keepalive: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(2),
+            frames: Some(FrameLimits::default()),
+            stall_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
             age_max: None,
+            age_grace: None,
             http1: false,
         }
     }
@@ -114,7 +156,7 @@ pub async fn serve_service<S, B>(
     B::Error: Into<StdError>,
 {
     let door = accept::Door::new(&options, &metrics);
-    let protocols = connection::Protocols::new(&options);
+    let protocols = connection::Protocols::new(&options, &metrics);
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, entered| {
         let (protocols, service, token) = (protocols.clone(), service.clone(), drain.token());
