@@ -1,3 +1,5 @@
+//! Which frames are too much, which are not, and what is owed; however the bytes are cut.
+
 use proptest::prelude::*;
 
 use super::*;
