@@ -3,6 +3,7 @@
 //! Promises: nobody waits to fill a frame; a call is answered or refused by its deadline; when a stream breaks its calls
 //! are refused and none is sent twice; a process is dialled again for as long as it is known.
 
+mod channel;
 mod dial;
 mod process;
 mod wire;

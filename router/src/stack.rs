@@ -18,6 +18,7 @@ use proto::wire::storefront::storefront_service_server::{self, StorefrontService
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
+use runtime::tls::TlsClient;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -25,11 +26,15 @@ use tokio_util::sync::CancellationToken;
 /// How long one connection of a storefront lasts.
 const AGE_MAX: Duration = Duration::from_secs(300);
 
-/// Runs a router until its drain begins.
+/// Runs a router until its drain begins. `tls` is how it speaks to cells; none: in the clear.
 ///
 /// # Errors
 /// When etcd's addresses cannot be read. An etcd that is away is not waited for when there is a snapshot.
-pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
+pub async fn run(
+    config: Config,
+    tls: Option<TlsClient>,
+    context: Context,
+) -> Result<(), PlaneError> {
     let Context { clock, drain, metrics, readiness, listener, server, data_dir, .. } = context;
     let prefixes = vec![
         Prefix::hot(keys::SALES),
@@ -43,11 +48,14 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     };
     let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
 
+    if let Some(tls) = &tls {
+        tls.follow("cells", &metrics, &drain);
+    }
     let states = Arc::new(States::default());
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), drain.clone()),
+        links: Links::new(states.clone(), tls, drain.clone()),
         states,
         auth: Auth::new(),
         buyers: Quota::new(Reason::BuyerRate, config.buyer_calls_per_s, config.buyer_calls_burst),

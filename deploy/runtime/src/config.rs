@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::server::ServerOptions;
+use crate::tls::{TlsError, TlsFiles, TlsServer};
 
 /// The exit code of a process that cannot understand its configuration (`EX_USAGE`).
 pub const BAD_CONFIG: u8 = 64;
@@ -83,16 +84,40 @@ pub struct PortArgs {
         default_value_t = 1_024
     )]
     pub connections_per_address_max: u32,
+
+    /// File with the certificate that this port is known by, and those between it and its CA, in PEM; without it no TLS is spoken
+    #[arg(long, env = "FLOODGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with its private key, in PEM
+    #[arg(long, env = "FLOODGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the CA of those who may connect, in PEM; without it they need no certificate
+    #[arg(long, env = "FLOODGATE_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
 }
 
 impl PortArgs {
     /// The options of a server on this port; its name and the rest are for the plane to add.
-    pub fn options(&self) -> ServerOptions {
-        ServerOptions {
+    ///
+    /// # Errors
+    /// [`TlsError`] when files are named that cannot be used.
+    pub fn options(&self) -> Result<ServerOptions, TlsError> {
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsServer::open(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                ca: self.tls_client_ca.clone(),
+            })?),
+            _ => None,
+        };
+        Ok(ServerOptions {
+            tls,
             connections_max: self.connections_max,
             connections_per_address_max: self.connections_per_address_max,
             ..ServerOptions::default()
-        }
+        })
     }
 }
 

@@ -25,6 +25,7 @@ use crate::metric::Metrics;
 use crate::readiness::{Readiness, SERVING};
 use crate::server::ServerOptions;
 use crate::telemetry::{Telemetry, TelemetryError, TelemetryOptions};
+use crate::tls::TlsError;
 
 /// Connections that the kernel finishes for us before we take them: a crowd comes in one second.
 const BACKLOG: u32 = 4_096;
@@ -64,6 +65,8 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
     #[error("cannot listen on {address} ({flag}); choose another address: {source}")]
     Listen { flag: &'static str, address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot make the folder {}; choose another one (--data-dir): {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -116,6 +119,7 @@ where
             let bad_config = matches!(
                 failure,
                 Failure::Telemetry(TelemetryError::Log { .. } | TelemetryError::Collector { .. })
+                    | Failure::Tls(_)
             );
             if bad_config { ExitCode::from(BAD_CONFIG) } else { ExitCode::FAILURE }
         }
@@ -147,6 +151,7 @@ where
     raise_open_files();
     make_private(&args.data_dir)
         .map_err(|source| Failure::DataDir { path: args.data_dir.clone(), source })?;
+    let server = args.port.options()?;
     let (listener, address) = bind("--listen", args.listen)?;
     let (admin, admin_address) = bind("--metrics-listen", args.metrics_listen)?;
     let drain = Drain::new();
@@ -162,7 +167,6 @@ where
 
     let clock = Clock::system();
     let data_dir = args.data_dir.clone();
-    let server = args.port.options();
     let drained = drain.clone();
     let context =
         Context { clock, drain: drained, metrics, readiness, listener, address, server, data_dir };

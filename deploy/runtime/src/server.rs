@@ -8,7 +8,7 @@
 //! listener closes, peers get GOAWAY, and calls under way go on until they end or the process'
 //! grace runs out.
 //!
-//! TLS ends before us, in the balancer.
+//! Where there are certificates TLS ends here; without them it ends before us, in a balancer.
 
 mod accept;
 mod answer;
@@ -20,6 +20,7 @@ mod metered;
 mod pulse;
 mod routes;
 mod source;
+mod tls;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -34,16 +35,21 @@ use tonic::service::Routes;
 use crate::drain::Drain;
 use crate::metric::Metrics;
 use crate::readiness::SERVING;
+use crate::tls::TlsServer;
 
 pub use explained::{Explained, Explaining};
 pub use front::Front;
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
 
 /// The limits of a server and its connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The label `port` of this server's metrics.
     pub name: &'static str,
+    /// How TLS is spoken; none: it is not.
+    pub tls: Option<TlsServer>,
+    /// Time in which the handshake of TLS must be over.
+    pub handshake_timeout: Duration,
     /// Connections open at once; each may hold its window in memory.
     pub connections_max: usize,
     /// Connections of one IPv4 address, or one IPv6 network of 64 bits, open at once; 0: all.
@@ -74,6 +80,8 @@ pub struct ServerOptions {
     pub stall_timeout: Duration,
     /// Time in which one of the requests under way must come to its end.
     pub request_timeout: Duration,
+    /// Time after which a connection breaks whose peer has not taken a byte of what waits for it.
+    pub unread_timeout: Duration,
     /// Age at which a connection is told to come again, give or take a tenth; none: never.
     pub age_max: Option<Duration>,
     /// Time in which it must have gone then; none: it may stay until its calls have ended.
@@ -104,6 +112,8 @@ impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             name: "grpc",
+            tls: None,
+            handshake_timeout: Duration::from_secs(2),
             connections_max: 32_768,
             connections_per_address_max: 0,
             streams_max: 128,
@@ -116,8 +126,9 @@ impl Default for ServerOptions {
             keepalive_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(2),
             frames: Some(FrameLimits::default()),
-            stall_timeout: Duration::from_secs(5),
+            stall_timeout: Duration::from_millis(4_500),
             request_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(30),
             age_max: None,
             age_grace: None,
             http1: false,
@@ -156,6 +167,9 @@ pub async fn serve_service<S, B>(
     B::Error: Into<StdError>,
 {
     let door = accept::Door::new(&options, &metrics);
+    if let Some(tls) = &options.tls {
+        tls.follow(options.name, &metrics, &drain);
+    }
     let protocols = connection::Protocols::new(&options, &metrics);
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, entered| {

@@ -43,7 +43,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The headers of a health check, none of them indexed.
+/// The headers of a call that watches the server's health, none of them indexed.
 fn check(stream: u32, flags: u8) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in [
@@ -120,7 +120,7 @@ async fn floods_end_their_connection() {
     let stall_timeout = Duration::from_secs(600);
     let served =
         Served::standard(ServerOptions { frames: Some(limits), stall_timeout, ..quick() }).await;
-    let call = |number: u32| 2 * number + 1;
+    let id = |number: u32| 2 * number + 1;
     type Flood<'a> = (&'a str, &'a str, Box<dyn Fn(u32) -> Vec<u8>>);
     let floods: [Flood<'_>; 5] = [
         ("pings", "flood_of_asks", Box::new(|_| frame(PING, 0, 0, &[0; 8]))),
@@ -131,8 +131,7 @@ async fn floods_end_their_connection() {
             "resets",
             "flood_of_resets",
             Box::new(move |number| {
-                [check(call(number), END_HEADERS), frame(RST_STREAM, 0, call(number), &[0; 4])]
-                    .concat()
+                [check(id(number), END_HEADERS), frame(RST_STREAM, 0, id(number), &[0; 4])].concat()
             }),
         ),
     ];

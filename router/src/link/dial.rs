@@ -2,6 +2,7 @@
 //! something breaks. A process whose lease is gone is given up only once it cannot be reached either: leases vanish when
 //! etcd was away.
 
+use super::channel;
 use super::process::{Kind, Process};
 use super::wire::Wire;
 use crate::directory::{Directory, ProcessEntry};
@@ -12,25 +13,22 @@ use proto::wire::cell::link_service_client::LinkServiceClient;
 use proto::wire::cell::{Answers, WatchBucketsRequest};
 use rand::RngExt;
 use runtime::drain::Drain;
+use runtime::tls::TlsClient;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 /// The first and the longest pause before a process is dialled again.
 const PAUSE_MS: (u64, u64) = (20, 1_000);
-const CONNECT: Duration = Duration::from_secs(1);
-/// A connection that does not answer a ping for so long is broken.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Answers are small frames: a large window, so that h2 never counts them as a flood.
-const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The processes that this router speaks to.
 #[derive(Debug)]
 pub(crate) struct Links {
     states: Arc<States>,
+    tls: Option<TlsClient>,
     drain: Drain,
     processes: Mutex<HashMap<ProcessEntry, Dialled>>,
 }
@@ -42,9 +40,9 @@ struct Dialled {
 }
 
 impl Links {
-    /// Nobody is dialled yet.
-    pub(crate) fn new(states: Arc<States>, drain: Drain) -> Links {
-        Links { states, drain, processes: Mutex::default() }
+    /// Nobody is dialled yet; in the clear without `tls`.
+    pub(crate) fn new(states: Arc<States>, tls: Option<TlsClient>, drain: Drain) -> Links {
+        Links { states, tls, drain, processes: Mutex::default() }
     }
 
     /// Dials who is new in the directory, and gives up who is gone from it and cannot be reached.
@@ -61,7 +59,9 @@ impl Links {
             if !processes.contains_key(entry) {
                 let process = Arc::new(Process::new(entry.clone()));
                 let end = self.drain.token().child_token();
-                self.drain.spawn("link", keep(process.clone(), self.states.clone(), end.clone()));
+                let keeping =
+                    keep(process.clone(), self.states.clone(), self.tls.clone(), end.clone());
+                self.drain.spawn("link", keeping);
                 processes.insert(entry.clone(), Dialled { process, end });
             }
         }
@@ -86,11 +86,16 @@ impl Links {
     }
 }
 
-async fn keep(process: Arc<Process>, states: Arc<States>, end: CancellationToken) {
+async fn keep(
+    process: Arc<Process>,
+    states: Arc<States>,
+    tls: Option<TlsClient>,
+    end: CancellationToken,
+) {
     let mut pause_ms = PAUSE_MS.0;
     loop {
         let broke = tokio::select! {
-            broke = connected(&process, &states, &mut pause_ms) => broke,
+            broke = connected(&process, &states, tls.as_ref(), &mut pause_ms) => broke,
             () = end.cancelled() => return,
         };
         let ProcessEntry { cell, process: name, .. } = &process.entry;
@@ -105,12 +110,17 @@ async fn keep(process: Arc<Process>, states: Arc<States>, end: CancellationToken
 }
 
 /// Connects everything and serves it until something breaks.
-async fn connected(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> Status {
+async fn connected(
+    process: &Arc<Process>,
+    states: &States,
+    tls: Option<&TlsClient>,
+    pause_ms: &mut u64,
+) -> Status {
     tokio::select! {
-        broke = serve(process, Kind::Join) => broke,
-        broke = serve(process, Kind::Flash) => broke,
-        broke = serve(process, Kind::Standard) => broke,
-        broke = listen(process, states, pause_ms) => broke,
+        broke = serve(process, Kind::Join, tls) => broke,
+        broke = serve(process, Kind::Flash, tls) => broke,
+        broke = serve(process, Kind::Standard, tls) => broke,
+        broke = listen(process, states, tls, pause_ms) => broke,
     }
 }
 
@@ -124,11 +134,11 @@ impl Drop for Up<'_> {
 }
 
 /// One stream on a connection of its own: a single HTTP/2 connection does not scale.
-async fn serve(process: &Process, kind: Kind) -> Status {
+async fn serve(process: &Process, kind: Kind, tls: Option<&TlsClient>) -> Status {
     let wire = process.wire(kind).clone();
     let answers =
         async {
-            let mut client = dial(process).await?;
+            let mut client = dial(process, tls).await?;
             let frames = stream::unfold(wire.clone(), |wire| async move {
                 Some((wire.clone().frame().await, wire))
             });
@@ -156,9 +166,14 @@ async fn serve(process: &Process, kind: Kind) -> Status {
 }
 
 /// Listens to what the process keeps.
-async fn listen(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> Status {
+async fn listen(
+    process: &Arc<Process>,
+    states: &States,
+    tls: Option<&TlsClient>,
+    pause_ms: &mut u64,
+) -> Status {
     let told = async {
-        let mut client = dial(process).await?;
+        let mut client = dial(process, tls).await?;
         Ok(client.watch_buckets(WatchBucketsRequest {}).await?.into_inner())
     };
     let mut told = match told.await {
@@ -180,22 +195,11 @@ async fn listen(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> 
     }
 }
 
-async fn dial(process: &Process) -> Result<LinkServiceClient<Channel>, Status> {
-    let address = process.entry.address.to_string();
-    let endpoint =
-        Endpoint::from_shared(address).map_err(|error| Status::internal(error.to_string()))?;
-    let channel = endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .connect()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(LinkServiceClient::new(channel)
+async fn dial(
+    process: &Process,
+    tls: Option<&TlsClient>,
+) -> Result<LinkServiceClient<Channel>, Status> {
+    Ok(LinkServiceClient::new(channel::connect(&process.entry, tls).await?)
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX))
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -26,6 +28,7 @@ pub(super) struct Door {
     refused_full: Counter,
     refused_address: Counter,
     failed: Counter,
+    unread_timeout_ms: u32,
 }
 
 /// A connection's place; it is given back when this is dropped.
@@ -82,6 +85,8 @@ impl Door {
                 "floodgate_connections_failed_total",
                 "Connections that the system could not give us",
             ),
+            unread_timeout_ms: u32::try_from(options.unread_timeout.as_millis())
+                .unwrap_or(u32::MAX),
         }
     }
 
@@ -101,6 +106,13 @@ impl Door {
         let sources = self.sources.clone();
         Some(Place { _permit: permit, _open: self.open.enter(), source, sources })
     }
+
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        // Answers are small and complete: waiting to fill a segment would only delay them.
+        stream.set_nodelay(true)?;
+        setsockopt(stream, TcpUserTimeout, &self.unread_timeout_ms)?;
+        Ok(())
+    }
 }
 
 /// Takes connections until the drain begins.
@@ -117,8 +129,7 @@ pub(super) async fn each(
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Answers are small and complete: waiting to fill a segment would only delay them.
-                if let (Some(place), Ok(())) = (door.enter(peer.ip()), stream.set_nodelay(true)) {
+                if let (Some(place), Ok(())) = (door.enter(peer.ip()), door.prepare(&stream)) {
                     take(stream, place);
                 }
             }

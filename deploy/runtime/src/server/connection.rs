@@ -21,8 +21,10 @@ use super::answer::Answer;
 use super::frames::PREFACE;
 use super::metered::Metered;
 use super::pulse::{Patience, Pulse, Why, watch};
+use super::tls::{Shaken, handshake};
 use super::{FrameLimits, ServerOptions};
 use crate::metric::{Counter, Counters, Metrics};
+use crate::tls::TlsServer;
 
 /// Pause before looking again whether the rest of a split preface has come.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
@@ -35,6 +37,8 @@ const HTTP1_BUFFER_BYTES: usize = 16 * 1_024;
 pub(super) struct Protocols {
     http2: http2::Builder<TokioExecutor>,
     http1: Option<http1::Builder>,
+    tls: Option<TlsServer>,
+    handshake_timeout: Duration,
     frames: Option<FrameLimits>,
     patience: Patience,
     age_max: Option<Duration>,
@@ -82,9 +86,17 @@ impl Protocols {
         let closed = Why::ALL
             .map(|why| (why, closed.with(&[("port", options.name), ("why", why.name())])))
             .into();
-        let (age_max, age_grace) = (options.age_max, options.age_grace);
-        let frames = options.frames.clone();
-        Self { http2, http1, frames, patience, age_max, age_grace, closed }
+        Self {
+            http2,
+            http1,
+            tls: options.tls.clone(),
+            handshake_timeout: options.handshake_timeout,
+            frames: options.frames.clone(),
+            patience,
+            age_max: options.age_max,
+            age_grace: options.age_grace,
+            closed,
+        }
     }
 
     fn close(&self, why: Why) {
@@ -111,6 +123,16 @@ pub(super) async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
+    if let Some(tls) = &protocols.tls {
+        match handshake(stream, tls, protocols.handshake_timeout).await {
+            Some(Shaken { stream, is_http2 }) => {
+                let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
+                speak(stream, spoken, &protocols, service, end).await;
+            }
+            None => protocols.close(Why::Handshake),
+        }
+        return;
+    }
     // Hyper waits for the preface without a limit. A peer that comes at the end is still heard, so
     // that it learns properly that it has to go elsewhere.
     match timeout(protocols.patience.preface, spoken(&stream)).await {
@@ -253,4 +275,39 @@ fn log(ended: hyper::Result<()>) -> Option<Why> {
         tracing::debug!(%error, "a connection broke");
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex, split};
+    use tonic::service::Routes;
+
+    use super::super::Routed;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_and_does_not_read_is_given_up() {
+        let stall_timeout = Duration::from_millis(90);
+        let frames = Some(FrameLimits { asks_max: u32::MAX, ..FrameLimits::default() });
+        let options = ServerOptions { stall_timeout, frames, ..ServerOptions::default() };
+        let protocols = Protocols::new(&options, &Metrics::new("test", "0").unwrap());
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let service = Routed::new(Routes::new(health));
+        // There is room for so little that the first answers fill it.
+        let (ours, theirs) = duplex(64);
+        let (_unread, mut writer) = split(theirs);
+        let asking = async {
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            let mut says = [&PREFACE[..], &settings].concat();
+            while writer.write_all(&says).await.is_ok() {
+                says = ping.to_vec();
+            }
+        };
+        let end = CancellationToken::new();
+        tokio::join!(speak(ours, Spoken::Http2, &protocols, service, end), asking);
+        let counts = protocols.closed.iter().filter(|(_, count)| count.value() > 0);
+        let counts: Vec<_> = counts.map(|(why, count)| (*why, count.value())).collect();
+        assert_eq!(counts, [(Why::Write, 1)]);
+    }
 }

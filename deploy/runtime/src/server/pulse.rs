@@ -16,6 +16,8 @@ const LOOKS: u32 = 3;
 /// Why a connection was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
+    /// No TLS was agreed on in time, or with somebody else.
+    Handshake,
     /// It said nothing, or not what is understood here.
     Preface,
     /// What it began to say did not come to an end.
@@ -33,7 +35,8 @@ pub(super) enum Why {
 }
 
 impl Why {
-    pub(super) const ALL: [Why; 9] = [
+    pub(super) const ALL: [Why; 10] = [
+        Why::Handshake,
         Why::Preface,
         Why::Frame,
         Why::Request,
@@ -47,6 +50,7 @@ impl Why {
 
     pub(super) fn name(self) -> &'static str {
         match self {
+            Why::Handshake => "handshake",
             Why::Preface => "preface",
             Why::Frame => "frame",
             Why::Request => "request",
@@ -123,7 +127,7 @@ impl Pulse {
 /// The times that a connection gets.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// To say that it speaks HTTP/2.
+    /// To say what it speaks.
     pub(super) preface: Duration,
     /// To move on with a frame, an answer or a write.
     pub(super) stall: Duration,
@@ -133,11 +137,11 @@ pub(super) struct Patience {
 
 /// Looks after a connection; the answer is why it has to be closed.
 pub(super) async fn watch(pulse: &Pulse, patience: Patience) -> Why {
-    tokio::time::sleep(patience.preface).await;
+    let pause = patience.stall / LOOKS;
+    tokio::time::sleep(pause).await;
     if pulse.reading().done == 0 {
         return Why::Preface;
     }
-    let pause = patience.stall / LOOKS;
     let requests = patience.request.as_millis() / pause.as_millis().max(1);
     let mut looks = Looks::new(u32::try_from(requests).unwrap_or(u32::MAX));
     loop {
