@@ -13,9 +13,10 @@
 //! - [`wire`] is one stream; [`shares`] are its orgs' queues, [`callers`] who waits for what.
 //! - [`concurrency`] is how much may be under way at a process, [`pace`] how that follows from round trips.
 //! - [`health`] takes a process out and brings it back; [`repeat`] is the budget of repeats.
-//! - [`process`] puts these together for one process, and [`dial`] connects them all.
+//! - [`process`] puts these together for one process, [`channel`] reaches it, and [`dial`] keeps them all connected.
 
 mod callers;
+mod channel;
 mod concurrency;
 mod dial;
 mod health;

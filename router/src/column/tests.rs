@@ -51,7 +51,7 @@ fn edge(limits: Limits) -> Edge {
     Edge {
         clock: Clock::system(),
         directory: ArcSwap::from_pointee(directory),
-        links: Links::new(states.clone(), Drain::new(), link_metrics.clone()),
+        links: Links::new(states.clone(), None, Drain::new(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         quotas: Quotas::new(limits),

@@ -2,6 +2,7 @@
 //! something breaks. A process whose lease is gone is given up only once it cannot be reached either: leases vanish when
 //! etcd was away. One that was taken out is probed here until it answers.
 
+use super::channel;
 use super::health::Siblings;
 use super::metrics::LinkMetrics;
 use super::process::{Kind, Process};
@@ -14,6 +15,7 @@ use proto::wire::cell::link_service_client::LinkServiceClient;
 use proto::wire::cell::{Answers, Call, Probe, WatchBucketsRequest, call};
 use rand::RngExt;
 use runtime::drain::Drain;
+use runtime::tls::TlsClient;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,24 +23,27 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 /// The first and the longest pause before a process is dialled again.
 const PAUSE_MS: (u64, u64) = (20, 1_000);
-const CONNECT: Duration = Duration::from_secs(1);
-/// A connection that does not answer a ping for so long is broken.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// Answers are small frames: a large window, so that h2 never counts them as a flood.
-const WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The processes that this router speaks to.
 #[derive(Debug)]
 pub(crate) struct Links {
-    states: Arc<States>,
+    common: Common,
     drain: Drain,
     metrics: LinkMetrics,
     known: Mutex<Known>,
+}
+
+/// What all links have in common.
+#[derive(Clone, Debug)]
+struct Common {
+    states: Arc<States>,
+    /// None: in the clear.
+    tls: Option<TlsClient>,
     /// Rises whenever a stream came up or a process came back.
     risen: watch::Sender<u64>,
 }
@@ -56,10 +61,15 @@ struct Dialled {
 }
 
 impl Links {
-    /// Nobody is dialled yet.
-    pub(crate) fn new(states: Arc<States>, drain: Drain, metrics: LinkMetrics) -> Links {
-        let (known, risen) = (Mutex::default(), watch::Sender::new(0));
-        Links { states, drain, metrics, known, risen }
+    /// Nobody is dialled yet; in the clear without `tls`.
+    pub(crate) fn new(
+        states: Arc<States>,
+        tls: Option<TlsClient>,
+        drain: Drain,
+        metrics: LinkMetrics,
+    ) -> Links {
+        let common = Common { states, tls, risen: watch::Sender::new(0) };
+        Links { common, drain, metrics, known: Mutex::default() }
     }
 
     /// Dials who is new in the directory, and gives up who is gone from it and cannot be reached.
@@ -85,8 +95,7 @@ impl Links {
                 let siblings = known.cells.entry(entry.cell.clone()).or_default().clone();
                 let process = Arc::new(Process::new(entry.clone(), siblings, &self.metrics));
                 let end = self.drain.token().child_token();
-                let keeping =
-                    keep(process.clone(), self.states.clone(), self.risen.clone(), end.clone());
+                let keeping = keep(process.clone(), self.common.clone(), end.clone());
                 self.drain.spawn("link", keeping);
                 known.processes.insert(entry.clone(), Dialled { process, end });
             }
@@ -115,7 +124,7 @@ impl Links {
 
     /// Sees a change whenever somebody may be asked again who could not be.
     pub(crate) fn risen(&self) -> watch::Receiver<u64> {
-        self.risen.subscribe()
+        self.common.risen.subscribe()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -123,16 +132,11 @@ impl Links {
     }
 }
 
-async fn keep(
-    process: Arc<Process>,
-    states: Arc<States>,
-    risen: watch::Sender<u64>,
-    end: CancellationToken,
-) {
+async fn keep(process: Arc<Process>, common: Common, end: CancellationToken) {
     let mut pause_ms = PAUSE_MS.0;
     loop {
         let broke = tokio::select! {
-            broke = connected(&process, &states, &risen, &mut pause_ms) => broke,
+            broke = connected(&process, &common, &mut pause_ms) => broke,
             () = end.cancelled() => return,
         };
         process.broke();
@@ -148,18 +152,13 @@ async fn keep(
 }
 
 /// Connects everything and serves it until something breaks.
-async fn connected(
-    process: &Arc<Process>,
-    states: &States,
-    risen: &watch::Sender<u64>,
-    pause_ms: &mut u64,
-) -> Status {
+async fn connected(process: &Arc<Process>, common: &Common, pause_ms: &mut u64) -> Status {
     tokio::select! {
-        broke = serve(process, Kind::Join, risen) => broke,
-        broke = serve(process, Kind::Flash, risen) => broke,
-        broke = serve(process, Kind::Standard, risen) => broke,
-        broke = listen(process, states, pause_ms) => broke,
-        never = probe(process, risen) => match never {},
+        broke = serve(process, Kind::Join, common) => broke,
+        broke = serve(process, Kind::Flash, common) => broke,
+        broke = serve(process, Kind::Standard, common) => broke,
+        broke = listen(process, common, pause_ms) => broke,
+        never = probe(process, &common.risen) => match never {},
     }
 }
 
@@ -194,11 +193,11 @@ impl Drop for Up<'_> {
 }
 
 /// One stream on a connection of its own: a single HTTP/2 connection does not scale.
-async fn serve(process: &Process, kind: Kind, risen: &watch::Sender<u64>) -> Status {
+async fn serve(process: &Process, kind: Kind, common: &Common) -> Status {
     let wire = process.wire(kind).clone();
     let answers =
         async {
-            let mut client = dial(process).await?;
+            let mut client = dial(process, common).await?;
             let frames = stream::unfold(wire.clone(), |wire| async move {
                 Some((wire.clone().frame().await, wire))
             });
@@ -216,7 +215,7 @@ async fn serve(process: &Process, kind: Kind, risen: &watch::Sender<u64>) -> Sta
     };
     wire.rise();
     let _up = Up(process, kind);
-    risen.send_modify(|times| *times += 1);
+    common.risen.send_modify(|times| *times += 1);
     loop {
         match answers.message().await {
             Ok(Some(answers)) => process.answered(wire.hand_out(answers)),
@@ -227,9 +226,9 @@ async fn serve(process: &Process, kind: Kind, risen: &watch::Sender<u64>) -> Sta
 }
 
 /// Listens to what the process keeps.
-async fn listen(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> Status {
+async fn listen(process: &Arc<Process>, common: &Common, pause_ms: &mut u64) -> Status {
     let told = async {
-        let mut client = dial(process).await?;
+        let mut client = dial(process, common).await?;
         Ok(client.watch_buckets(WatchBucketsRequest {}).await?.into_inner())
     };
     let mut told = match told.await {
@@ -242,7 +241,7 @@ async fn listen(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> 
                 *pause_ms = PAUSE_MS.0;
                 process.heard(message.draining);
                 for state in message.buckets {
-                    states.hear(state, process);
+                    common.states.hear(state, process);
                 }
             }
             Ok(None) => return Status::unavailable("the process ended its news"),
@@ -251,22 +250,8 @@ async fn listen(process: &Arc<Process>, states: &States, pause_ms: &mut u64) -> 
     }
 }
 
-async fn dial(process: &Process) -> Result<LinkServiceClient<Channel>, Status> {
-    let address = process.entry.address.to_string();
-    let endpoint =
-        Endpoint::from_shared(address).map_err(|error| Status::internal(error.to_string()))?;
-    let channel = endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .connect()
-        .await
-        .map_err(|error| Status::unavailable(error.to_string()))?;
-    Ok(LinkServiceClient::new(channel)
+async fn dial(process: &Process, common: &Common) -> Result<LinkServiceClient<Channel>, Status> {
+    Ok(LinkServiceClient::new(channel::connect(&process.entry, common.tls.as_ref()).await?)
         .max_decoding_message_size(LINK_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(LINK_MESSAGE_BYTES_MAX))
 }
