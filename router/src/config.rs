@@ -33,6 +33,16 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_SALE_CALLS_PER_S", default_value_t = SALE_CALLS_PER_S, value_name = "N")]
     pub sale_calls_per_s: u32,
 
+    /// Origins whose pages may call from a browser; * is any, and nothing is none
+    #[arg(
+        long,
+        env = "FLOODGATE_CORS_ORIGINS",
+        default_value = "*",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<String>,
+
     /// Answer probes without a token: for measuring the way without its checks, never on a public port
     #[arg(long, env = "FLOODGATE_OPEN_PROBE")]
     pub open_probe: bool,

@@ -11,6 +11,7 @@
 //!   snapshot, so no call waits for etcd (INV-10).
 //! - [`states`] is what keepers say of their buckets, from which tickets and pages are answered.
 //! - [`link`] carries calls to keepers, many in a frame.
+//! - [`web`] says how the services look over HTTP.
 //! - [`stack`] puts everything together.
 
 mod api;
@@ -22,3 +23,4 @@ mod metrics;
 mod quota;
 pub mod stack;
 mod states;
+mod web;

@@ -8,6 +8,7 @@ use crate::link::Links;
 use crate::metrics::RouterMetrics;
 use crate::quota::Quota;
 use crate::states::States;
+use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::fault::Reason;
@@ -18,6 +19,7 @@ use proto::wire::storefront::storefront_service_server::{self, StorefrontService
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
+use runtime::web::Web;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -59,18 +61,19 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
 
     let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let web = web::options(edge.clone(), config.cors_origins.clone());
     let probe = ProbeServiceServer::new(ProbeApi { edge, open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    let options = ServerOptions { name: "storefront", ..ServerOptions::default() };
+    let options = ServerOptions { name: "storefront", http1: true, ..ServerOptions::default() };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
-        let front = Front::new(probe, routes.add_service(storefront));
+        let front = Web::new(Front::new(probe, routes.add_service(storefront)), web)?;
         serve_service(listener, front, options, metrics, drain).await;
     } else {
-        let front = Front::new(storefront, routes.add_service(probe));
+        let front = Web::new(Front::new(storefront, routes.add_service(probe)), web)?;
         serve_service(listener, front, options, metrics, drain).await;
     }
     Ok(())

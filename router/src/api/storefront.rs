@@ -85,8 +85,11 @@ impl StorefrontService for StorefrontApi {
     }
 
     async fn checkout(&self, request: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
-        let (headers, CheckoutRequest { name, payment_method }) = split(request);
+        let (headers, CheckoutRequest { name, payment_method, sale }) = split(request);
         let answer = async {
+            if !sale.is_empty() && !is_of(&name, &sale) {
+                return Err(Fault::field("sale", "must be that of the order"));
+            }
             if payment_method.is_empty() || payment_method.len() > PAYMENT_METHOD_BYTES_MAX {
                 return Err(Fault::field("payment_method", "must have 1 to 128 bytes"));
             }
@@ -246,4 +249,9 @@ impl StorefrontApi {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the order's name is one of the sale's.
+fn is_of(order: &str, sale: &str) -> bool {
+    order.strip_prefix(sale).is_some_and(|rest| rest.starts_with("/orders/"))
 }
