@@ -34,7 +34,10 @@ const ALIVE: Bytes = Bytes::from_static(b": alive\n\n");
 pub(super) struct Written(Mutex<HashMap<Bytes, Bytes>>);
 
 /// The one message of an answer, as JSON.
-pub(super) async fn whole(binding: &Binding, mut messages: Messages) -> Result<Response<Body>, Status> {
+pub(super) async fn whole(
+    binding: &Binding,
+    mut messages: Messages,
+) -> Result<Response<Body>, Status> {
     let message = messages.next().await?;
     let message = message.ok_or_else(|| Status::internal("the call ended without an answer"))?;
     // What came counts only if the call ends well.
@@ -126,8 +129,6 @@ fn json(kind: MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Status> {
     let mut json = serde_json::Serializer::new(Vec::new());
     let broken = |what: String| Status::internal(format!("the answer cannot be written: {what}"));
     let message = DynamicMessage::decode(kind, message).map_err(|why| broken(why.to_string()))?;
-    message
-        .serialize_with_options(&mut json, &options)
-        .map_err(|why| broken(why.to_string()))?;
+    message.serialize_with_options(&mut json, &options).map_err(|why| broken(why.to_string()))?;
     Ok(json.into_inner())
 }

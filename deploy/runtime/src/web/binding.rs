@@ -100,7 +100,8 @@ impl Binding {
         rule: &DynamicMessage,
     ) -> Result<Binding, WebError> {
         let wrong = |what: &str| WebError::new(call.full_name(), what);
-        let (method, path) = pattern(rule).ok_or_else(|| wrong("has a method that is not known"))?;
+        let (method, path) =
+            pattern(rule).ok_or_else(|| wrong("has a method that is not known"))?;
         let template =
             Template::parse(&path).ok_or_else(|| wrong("has a path that is no template"))?;
         let input = call.input();
@@ -120,7 +121,8 @@ impl Binding {
             Some(Bound { fields, segments: variable.segments.clone(), is_own, names })
         });
         let variables: Option<Vec<_>> = bound.collect();
-        let variables = variables.ok_or_else(|| wrong("has a path of which some part is no name"))?;
+        let variables =
+            variables.ok_or_else(|| wrong("has a path of which some part is no name"))?;
         let uri = format!("/{}/{}", call.parent_service().full_name(), call.name());
         Ok(Binding {
             method,

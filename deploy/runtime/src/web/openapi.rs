@@ -90,7 +90,8 @@ fn operation(binding: &Binding, kinds: &mut Kinds) -> Value {
         },
     });
     if let Some((body, required)) = body(binding, kinds) {
-        operation["requestBody"] = json!({"required": required, "content": {JSON: {"schema": body}}});
+        operation["requestBody"] =
+            json!({"required": required, "content": {JSON: {"schema": body}}});
     }
     operation
 }

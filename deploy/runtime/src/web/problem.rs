@@ -115,8 +115,7 @@ fn body(http: StatusCode, status: &Status, details: &ErrorDetails) -> Value {
         set("retryAfter", json!(format!("{}.{:03}s", delay.as_secs(), delay.subsec_millis())));
     }
     if let Some(bad) = details.bad_request() {
-        let violation =
-            |one: &tonic_types::FieldViolation| json!({"field": one.field, "description": one.description});
+        let violation = |one: &tonic_types::FieldViolation| json!({"field": one.field, "description": one.description});
         set("violations", bad.field_violations.iter().map(violation).collect());
     }
     Value::Object(body)

@@ -92,11 +92,7 @@ fn json(headers: &HeaderMap, body: &[u8]) -> Result<Value, Refusal> {
     let kind = kind.split(';').next().unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") || headers.contains_key(CONTENT_ENCODING) {
         let what = "send the body as application/json, without a content-encoding";
-        return Err(Refusal::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Code::InvalidArgument,
-            what,
-        ));
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, what));
     }
     // It refuses what is nested too deep.
     serde_json::from_slice(body)

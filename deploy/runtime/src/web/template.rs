@@ -114,7 +114,8 @@ mod tests {
         for (text, parts) in rows {
             assert_eq!(shown(text).as_deref(), Some(parts), "{text}");
         }
-        for text in ["", "v1", "/", "/v1//x", "/v1/{name", "/v1/{n=**}", "/v1/x:", "/v1/ä", "/v1/"] {
+        for text in ["", "v1", "/", "/v1//x", "/v1/{name", "/v1/{n=**}", "/v1/x:", "/v1/ä", "/v1/"]
+        {
             assert_eq!(shown(text), None, "{text}");
         }
     }
