@@ -6,12 +6,18 @@
 mod bad_input;
 #[path = "support/books.rs"]
 mod books;
+#[path = "over_http/browser.rs"]
+mod browser;
 #[path = "over_http/curl.rs"]
 mod curl;
+#[path = "over_http/document.rs"]
+mod document;
 #[path = "over_http/grpc_web.rs"]
 mod grpc_web;
 #[path = "support/platform.rs"]
 mod platform;
+#[path = "support/python.rs"]
+mod python;
 #[path = "over_http/rest.rs"]
 mod rest;
 #[path = "over_http/shop.rs"]
@@ -52,5 +58,23 @@ async fn bad_input_gets_the_problem_of_the_table() {
     let sale = shop.sale().await.unwrap();
     let wrong = bad_input::wrong(&shop, &sale).await.unwrap();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    shop.platform.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_documents_say_what_the_planes_do() {
+    let shop = Shop::open(ROUTER).await.unwrap();
+    let sale = shop.sale().await.unwrap();
+    document::holds(&shop, &sale).await.unwrap();
+    shop.platform.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_in_a_browser_buys_what_the_ledgers_say() {
+    let shop = Shop::open(ROUTER).await.unwrap();
+    let sale = shop.sale().await.unwrap();
+    let told = browser::buys(&shop, &sale).await.unwrap();
+    assert_eq!((told.amount_minor, told.currency.as_str()), (2_500, "EUR"), "{told:?}");
+    books::agree(&shop.platform, &told).await;
     shop.platform.shutdown().await.unwrap();
 }

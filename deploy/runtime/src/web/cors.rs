@@ -3,17 +3,14 @@
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
-    VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use tonic::body::Body;
 
 const ANY: &str = "*";
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PATCH");
-const HEADERS: HeaderValue = HeaderValue::from_static(
-    "accept, authorization, content-type, grpc-timeout, idempotency-key, last-event-id, traceparent, x-grpc-web, x-user-agent",
-);
 const EXPOSED: HeaderValue =
     HeaderValue::from_static("grpc-message, grpc-status, grpc-status-details-bin, retry-after");
 /// For how long a browser need not ask again: two hours, which is the most that one of them believes.
@@ -42,7 +39,10 @@ impl Cors {
         if self.allowed(headers).is_some() {
             let say = answer.headers_mut();
             say.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            say.insert(ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
+            // A header gives no right that its sender did not have.
+            if let Some(asked) = headers.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+                say.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+            }
             say.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE_S);
         }
         self.mark(headers, &mut answer);
