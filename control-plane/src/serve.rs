@@ -64,7 +64,7 @@ pub async fn serve(
     };
     let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
     let options = ServerOptions { http1: true, ..ServerOptions::default() };
-    let web = Web::new(Routed::new(routes), web::options())?;
+    let web = Web::new(Routed::new(routes), web::options(), &metrics)?;
     serve_service(listener, web, options, metrics, drain).await;
     Ok(())
 }

@@ -70,10 +70,10 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let options = ServerOptions { name: "storefront", http1: true, ..ServerOptions::default() };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
-        let front = Web::new(Front::new(probe, routes.add_service(storefront)), web)?;
+        let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     } else {
-        let front = Web::new(Front::new(storefront, routes.add_service(probe)), web)?;
+        let front = Web::new(Front::new(storefront, routes.add_service(probe)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     }
     Ok(())

@@ -45,6 +45,7 @@ use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
 use tower::Layer;
 
+use crate::metric::{Counter, Counters, Metrics};
 use binding::Binding;
 use cors::Cors;
 use frame::Messages;
@@ -115,11 +116,12 @@ impl WebError {
     }
 }
 
-/// A gRPC service that is spoken to in other ways too.
+/// A gRPC service that is spoken to in other ways too. A port has one for as long as its process lives.
 #[derive(Clone, Debug)]
 pub struct Web<S> {
     grpc: S,
-    spoken: Arc<Spoken>,
+    // As long as the process: no call pays for counting references to it.
+    spoken: &'static Spoken,
 }
 
 /// How it is spoken to.
@@ -130,6 +132,8 @@ struct Spoken {
     cors: Cors,
     explain: fn(Status) -> Status,
     limits: WebLimits,
+    as_json: Counter,
+    as_grpc_web: Counter,
 }
 
 impl<S> Web<S> {
@@ -137,7 +141,7 @@ impl<S> Web<S> {
     ///
     /// # Errors
     /// [`WebError`] when the descriptors have bindings that cannot be.
-    pub fn new(grpc: S, options: WebOptions) -> Result<Web<S>, WebError> {
+    pub fn new(grpc: S, options: WebOptions, metrics: &Metrics) -> Result<Web<S>, WebError> {
         let pool = DescriptorPool::decode(options.descriptors)
             .map_err(|why| WebError::new("the descriptors", why.to_string()))?;
         let (mut table, mut all) = (Table::default(), Vec::new());
@@ -160,7 +164,12 @@ impl<S> Web<S> {
         }
         let document = openapi::document(options.title, &all);
         let nobody: Own = Arc::new(|_| Err(Status::unauthenticated("nobody says who calls")));
+        let (name, help) =
+            ("floodgate_web_calls_total", "Calls that came as something else than gRPC");
+        let calls = Counters::new(metrics, name, help);
         let spoken = Spoken {
+            as_json: calls.with(&[("protocol", "json")]),
+            as_grpc_web: calls.with(&[("protocol", "grpc-web")]),
             table,
             document: document.to_string().into(),
             own: options.own.unwrap_or(nobody),
@@ -168,7 +177,7 @@ impl<S> Web<S> {
             explain: options.explain,
             limits: options.limits,
         };
-        Ok(Web { grpc, spoken: Arc::new(spoken) })
+        Ok(Web { grpc, spoken: Box::leak(Box::new(spoken)) })
     }
 }
 
@@ -198,7 +207,7 @@ where
         if is_grpc(request.headers()) {
             return Either::Left(self.grpc.call(request));
         }
-        let (grpc, spoken) = (self.grpc.clone(), self.spoken.clone());
+        let (grpc, spoken) = (self.grpc.clone(), self.spoken);
         Either::Right(Box::pin(async move { Ok(spoken.answer(grpc, request).await) }))
     }
 }
@@ -227,9 +236,11 @@ impl Spoken {
         }
         let origin = self.cors.allowed(request.headers());
         let mut answer = if is_grpc_web(request.headers()) {
+            self.as_grpc_web.add(1);
             let Ok(answer) = GrpcWebLayer::new().layer(grpc).call(request).await;
             answer
         } else {
+            self.as_json.add(1);
             let answered = self.json(grpc, request).await;
             answered.unwrap_or_else(|refusal| refusal.answer(self.explain))
         };

@@ -7,13 +7,17 @@ mod rows;
 mod service;
 
 use bytes::Bytes;
+use floodgate_runtime::metric::Metrics;
+use floodgate_runtime::web::Web;
 use futures_util::FutureExt;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use rows::{REFUSED, UNDERSTOOD};
 use serde_json::{Value, json};
-use service::{BODY_BYTES_MAX, DESCRIPTORS, NAME, REFUSE, compiled, framed, web};
+use service::{
+    BODY_BYTES_MAX, BREAK, DESCRIPTORS, Hearing, NAME, REFUSE, compiled, framed, options, web,
+};
 use tonic::body::Body;
 use tonic::codegen::Service;
 
@@ -201,6 +205,8 @@ async fn refusals_are_problems() {
         assert_eq!((text(&json, "reason"), text(&json, "domain")), ("WHY".into(), "things".into()));
         assert_eq!(text(&json, "retryAfter"), "1.250s");
     }
+    let late = ask("GET", "/v1/things/t1/look/x", &[TOKEN, (BREAK, "")], "").await;
+    assert_eq!(late.word(), "500: after all not");
 }
 
 #[tokio::test]
@@ -288,6 +294,25 @@ async fn grpc_is_passed_on_at_once() {
     let answering = web.call(request.unwrap());
     assert!(matches!(answering, futures_util::future::Either::Left(_)));
     assert_eq!(answering.now_or_never().unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_is_not_grpc_is_counted() {
+    let metrics = Metrics::new("test", "0").unwrap();
+    let mut web = Web::new(Hearing, options(*DESCRIPTORS), &metrics).unwrap();
+    let grpc_web = "application/grpc-web";
+    for kind in ["application/grpc", grpc_web, "application/json", "text/html", grpc_web, grpc_web]
+    {
+        let request = Request::post(format!("/{NAME}/Echo")).header("content-type", kind);
+        let body = Body::new(Full::new(framed(b"")));
+        let Ok(answer) = web.call(request.body(body).unwrap()).await;
+        drop(answer);
+    }
+    let text = metrics.text().unwrap();
+    for (protocol, count) in [("json", 2), ("grpc-web", 3)] {
+        let line = format!("floodgate_web_calls_total{{protocol=\"{protocol}\"}} {count}");
+        assert!(text.contains(&line), "no {line} in\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -132,3 +132,29 @@ fn json(kind: MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Status> {
     message.serialize_with_options(&mut json, &options).map_err(|why| broken(why.to_string()))?;
     Ok(json.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+    use prost_reflect::DescriptorPool;
+    use prost_reflect::prost_types::Duration;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_kept_within_its_limit() {
+        let pool = DescriptorPool::global();
+        let kind = pool.get_message_by_name("google.protobuf.Duration").unwrap();
+        let written = Written::default();
+        let event = |seconds| {
+            let message = Duration { seconds, nanos: 0 }.encode_to_vec();
+            written.get(kind.clone(), message.into(), 3).unwrap()
+        };
+        for seconds in 0..20 {
+            assert_eq!(event(seconds), format!("data: \"{seconds}s\"\n\n"));
+            // What is there is not written again.
+            assert_eq!(event(seconds).as_ptr(), event(seconds).as_ptr());
+            assert!(written.0.lock().unwrap().len() <= 3);
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use bytes::{BufMut, Bytes, BytesMut};
+use floodgate_runtime::metric::Metrics;
 use floodgate_runtime::web::{Web, WebError, WebLimits, WebOptions};
 use futures_util::future::BoxFuture;
 use futures_util::stream;
@@ -22,6 +23,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 pub(crate) const NAME: &str = "floodgate.test.v1.ThingService";
 /// The header that asks for a refusal.
 pub(crate) const REFUSE: &str = "x-refuse";
+/// The header that asks for an answer that ends badly.
+pub(crate) const BREAK: &str = "x-break";
 /// Bytes that a JSON body may have.
 pub(crate) const BODY_BYTES_MAX: usize = 2_048;
 
@@ -42,7 +45,7 @@ pub(crate) fn compiled(text: &str) -> &'static [u8] {
 
 /// The service, spoken to over HTTP.
 pub(crate) fn web(descriptors: &'static [u8]) -> Result<Web<Hearing>, WebError> {
-    Web::new(Hearing, options(descriptors))
+    Web::new(Hearing, options(descriptors), &Metrics::new("test", "0").unwrap())
 }
 
 /// What the tests speak.
@@ -117,6 +120,9 @@ async fn heard(request: Request<Body>) -> Result<Response<Body>, Status> {
             let frames = vec![frame; usize::try_from(times.abs()).unwrap()];
             let end = if times < 0 { Status::unavailable("away") } else { Status::ok("") };
             answer(frames, end)
+        }
+        _ if parts.headers.contains_key(BREAK) => {
+            answer(vec![frame], Status::data_loss("after all not"))
         }
         _ => answer(vec![frame], Status::ok("")),
     })
