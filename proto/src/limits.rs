@@ -97,8 +97,6 @@ pub const EJECT_MS: (u64, u64) = (1_000, 30_000);
 pub const EJECTED_PERMILLE_MAX: usize = 500;
 /// How long a probe may take that brings a process back.
 pub const EJECT_PROBE_MS_MAX: u64 = 1_000;
-/// Frames that lie between a stream's reader or writer and the transport.
-pub const LINK_FRAMES_MAX: usize = 4;
 /// How long a call may take when the caller set no deadline.
 pub const CALL_MS_DEFAULT: u32 = 5_000;
 /// How long a call may take at all.

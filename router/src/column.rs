@@ -1,8 +1,11 @@
 //! The column: what every call goes through, from the socket down to the keeper of its bucket. Read it from top to bottom.
 //!
 //! ```text
-//!  accept         a place among the connections; who speaks no HTTP in time goes       runtime: server/accept, connection
-//!  limits         streams, headers, bytes of a message: before anything is decoded     runtime: ServerOptions; api: 16 KiB
+//!  accept         a place among all connections and those of an address; TLS; speaks   runtime: server/accept, tls,
+//!                 HTTP in time, or goes                                                connection
+//!  limits         frames, streams, headers, bytes: before anything is decoded          runtime: server/frames; api: 16 KiB
+//!  spoken         gRPC passes; gRPC-Web and JSON become it, once it is known whose     runtime: web; Edge::own_org
+//!                 they are: by the address and authenticate steps of below
 //!  ── a call ──
 //!  under way      counted to its end, because the memory of all calls is bounded       Edge::run
 //!  address        before names and tokens are read: a signature costs many refusals
@@ -18,7 +21,7 @@
 //! ```
 //!
 //! A refusal leaves at its step and has changed nothing below it; when to ask again is spread in one place, where it
-//! becomes a status ([`Edge::run`]).
+//! becomes a status ([`refused`]).
 
 use crate::api::{Asked, Edge};
 use crate::directory::{Directory, OrgEntry, SaleEntry};

@@ -12,7 +12,7 @@ use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::keys;
-use proto::limits::{CALL_MS_MAX, REQUEST_BYTES_MAX};
+use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
@@ -83,6 +83,7 @@ pub async fn run(
     let options = ServerOptions {
         name: "storefront",
         http1: true,
+        headers_max_bytes: METADATA_BYTES_MAX,
         // Who is measured without checks does without this, too.
         peers: edge.quotas.counts_addresses() && !config.open_probe,
         // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
