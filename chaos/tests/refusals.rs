@@ -43,6 +43,8 @@ mod stock;
 mod tickets;
 #[path = "refusals/tokens.rs"]
 mod tokens;
+#[path = "refusals/watching.rs"]
+mod watching;
 #[path = "refusals/wire.rs"]
 mod wire;
 
@@ -82,6 +84,7 @@ fn together() -> Vec<Row> {
         stock::rows(),
         edges::rows(),
         edges::deadline_rows(),
+        watching::rows(),
         edges::rate_rows(),
     ]
     .into_iter()

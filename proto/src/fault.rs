@@ -156,6 +156,8 @@ reasons! {
     OrgRate = 65, "ORG_RATE", ResourceExhausted, Later, "this org asks too often at the moment; wait, or ask the platform for a larger share";
     /// Too many calls, or too many bad tokens, from one address.
     AddressRate = 66, "ADDRESS_RATE", ResourceExhausted, Later, "too many calls come from this address; wait";
+    /// As many watch as may: at this router, from this address, or on this connection.
+    TooManyWatchers = 67, "TOO_MANY_WATCHERS", ResourceExhausted, Later, "as many watch here, from this address or on this connection as can; poll GetSaleState once a second instead, and watch again later";
 }
 
 /// A refusal: the reason and what the caller needs to know beyond it.

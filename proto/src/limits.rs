@@ -252,8 +252,22 @@ pub const QUOTA_SHARED_RETRY_MS: u32 = 1_000;
 pub const RETRY_SPREAD_MS_MAX: u32 = 1_000;
 /// Calls a second of one sale that one router passes on.
 pub const SALE_CALLS_PER_S: u32 = 50_000;
-/// Watchers of sales at one router.
+/// Watchers of sales at one router: one copy of a state serves all, but each has its stream and most have a socket.
 pub const WATCHERS_MAX: usize = 100_000;
+/// Watchers on one connection: more than any page needs, and places for calls are left.
+pub const WATCHERS_PER_CONNECTION_MAX: u32 = 100;
+/// Watchers from one address, or one IPv6 network of 64 bits: who takes a fifth of a router is one server, and polls.
+pub const WATCHERS_PER_ADDRESS_MAX: u32 = 20_000;
+/// Watchers that are woken at a time; then everybody else has their turn. A call may wait for as many writes.
+pub const WATCHERS_SLICE_MAX: usize = 512;
+/// How long, at the least, it is until the next so many are woken.
+pub const WATCHERS_PAUSE_MS: u64 = 1;
+/// How long watchers hear nothing while nothing changes; then they are told the state again.
+pub const WATCH_ALIVE_MS: u64 = 12_000;
+/// When a watcher who was refused may try again; they poll meanwhile.
+pub const WATCH_AGAIN_MS: u32 = 5_000;
+/// Bytes of one stream's states that wait in memory for a watcher who reads slowly, besides the newest.
+pub const WATCH_UNSENT_BYTES_MAX: usize = 16 * 1024;
 /// Times a second that a bucket's state is told.
 pub const STATES_PER_S: u32 = 4;
 /// After this long without news a bucket's state is shown as old.
@@ -273,6 +287,9 @@ const _: () = {
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
+    // States come before a stream of events would have to say by itself that it lives.
+    assert!(WATCH_ALIVE_MS + 2_000 < EVENTS_ALIVE_MS);
+    assert!(WATCHERS_PER_ADDRESS_MAX as usize <= WATCHERS_MAX);
     assert!(SWEEP_MOVES_MAX <= BATCH_CALLS_MAX);
     assert!(WRITER_SLOW_MS * 2 < CALL_MS_DEFAULT as u64);
     assert!(TRANSFER_UNITS_MAX <= SALE_UNITS_MAX);

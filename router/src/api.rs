@@ -8,7 +8,6 @@ mod probe;
 mod reach;
 mod storefront;
 mod ticket;
-mod watch;
 
 pub(crate) use asked::{Asked, Edge};
 pub(crate) use probe::ProbeApi;

@@ -3,7 +3,7 @@
 use crate::quota::Limits;
 use proto::limits::{
     ADDRESS_CALLS_PER_S, BUYER_CALLS_BURST, BUYER_CALLS_PER_S, ORG_CALLS_PER_S, ROUTER_CALLS_PER_S,
-    SALE_CALLS_PER_S,
+    SALE_CALLS_PER_S, WATCHERS_MAX,
 };
 use runtime::config::ProcessArgs;
 use runtime::server::Network;
@@ -68,6 +68,10 @@ pub struct Config {
     /// File with its private key, in PEM
     #[arg(long, env = "FLOODGATE_CELL_CLIENT_KEY", value_name = "FILE", requires = "cell_ca")]
     pub cell_client_key: Option<PathBuf>,
+
+    /// Watchers of sales at a time; whoever comes then is told to poll
+    #[arg(long, env = "FLOODGATE_WATCHERS_MAX", default_value_t = WATCHERS_MAX, value_name = "N")]
+    pub watchers_max: usize,
 
     /// Origins whose pages may call from a browser; * is any, and nothing is none
     #[arg(

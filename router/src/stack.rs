@@ -8,16 +8,19 @@ use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::Quotas;
 use crate::states::States;
+use crate::watch::Watches;
 use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::keys;
-use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX};
+use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX, WATCH_UNSENT_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
-use runtime::server::{Explained, Front, Proxies, ServerOptions, serve_service, standard_routes};
+use runtime::server::{
+    Explained, Front, Proxies, ServerOptions, Shared, serve_service, standard_routes,
+};
 use runtime::tls::TlsClient;
 use runtime::web::Web;
 use std::sync::Arc;
@@ -72,12 +75,15 @@ pub async fn run(
         follow(&following, &decisions, &token, || ready.set("decisions", true)).await;
     });
 
-    let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
+    let watches = Watches::new(config.watchers_max, &metrics, drain.clone());
+    let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), watches))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let web = web::options(edge.clone(), config.cors_origins.clone());
     let probe = ProbeServiceServer::new(ProbeApi { edge: edge.clone(), open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
+    // All who watch a sale get the same bytes.
+    let storefront = Shared::new(Explained::new(storefront, explain));
+    let probe = Explained::new(probe, explain);
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
     // Who is measured without checks does without this, too.
@@ -103,6 +109,9 @@ fn port(server: ServerOptions) -> ServerOptions {
         // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
         age_max: Some(AGE_MAX),
         age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
+        unsent_bytes: WATCH_UNSENT_BYTES_MAX,
+        // A connection may watch only so often.
+        connected: &["/WatchSale", "/events"],
         ..server
     }
 }
@@ -119,6 +128,7 @@ async fn follow(edge: &Edge, decisions: &Decisions, token: &CancellationToken, r
             let directory = Directory::new(&decisions.snapshot(), current, &before);
             edge.links.follow(&directory);
             edge.directory.store(Arc::new(directory));
+            edge.states.look_again();
             ready();
         }
         tokio::select! {

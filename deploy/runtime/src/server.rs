@@ -12,6 +12,7 @@
 
 mod accept;
 mod answer;
+mod connected;
 mod connection;
 mod explained;
 mod frames;
@@ -20,6 +21,7 @@ mod metered;
 mod peer;
 mod pulse;
 mod routes;
+mod shared;
 mod source;
 mod tls;
 
@@ -38,10 +40,12 @@ use crate::metric::Metrics;
 use crate::readiness::SERVING;
 use crate::tls::TlsServer;
 
+pub use connected::Connection;
 pub use explained::{Explained, Explaining};
 pub use front::Front;
 pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
+pub use shared::{Frames, Shared, Sharing};
 pub use source::Source;
 
 /// The limits of a server and its connections.
@@ -69,6 +73,8 @@ pub struct ServerOptions {
     pub stream_window_bytes: u32,
     /// Bytes of all calls of a connection that may be under way to us unread.
     pub connection_window_bytes: u32,
+    /// Bytes of one call's answer that may wait in memory for a peer that reads slowly.
+    pub unsent_bytes: usize,
     /// Idle time after which a connection is pinged.
     pub keepalive: Duration,
     /// Time in which the ping must be answered.
@@ -93,6 +99,8 @@ pub struct ServerOptions {
     pub http1: bool,
     /// Whether each request is told who is at the other end ([`Peer`]).
     pub peers: bool,
+    /// Ends of the paths whose calls are told on which connection they came ([`Connection`]).
+    pub connected: &'static [&'static str],
 }
 
 /// What a peer may send besides calls in a third of the time in which it may stand still
@@ -129,6 +137,7 @@ impl Default for ServerOptions {
             headers_max_bytes: 8 * 1_024,
             stream_window_bytes: 64 * 1_024,
             connection_window_bytes: 512 * 1_024,
+            unsent_bytes: 400 * 1_024,
             keepalive: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(2),
@@ -140,6 +149,7 @@ impl Default for ServerOptions {
             age_grace: None,
             http1: false,
             peers: false,
+            connected: &[],
         }
     }
 }
@@ -182,8 +192,10 @@ pub async fn serve_service<S, B>(
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, peer, entered| {
         let peer = options.peers.then_some(peer);
+        let connection = stream.peer_addr().ok();
         let (protocols, token) = (protocols.clone(), drain.token());
         let service = peer::Peered::new(service.clone(), peer);
+        let service = connected::Connected::new(service, connection, options.connected);
         drain.spawn_call("connection", async move {
             connection::serve(stream, protocols, service, token).await;
             drop(entered);

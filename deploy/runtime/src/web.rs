@@ -46,6 +46,8 @@ use tonic_web::GrpcWebLayer;
 use tower::Layer;
 
 use crate::metric::{Counter, Counters, Metrics};
+pub(crate) use frame::framed;
+
 use binding::Binding;
 use cors::Cors;
 use frame::Messages;
@@ -60,6 +62,10 @@ const GRPC_WEB: &[u8] = b"application/grpc-web";
 /// The name of the caller's own resource (`orgs/acme`) by the head of a request. It is asked before the body is read, and
 /// may take out of the extensions what it has dealt with.
 pub type Own = Arc<dyn Fn(&mut Parts) -> Result<String, Status> + Send + Sync>;
+
+/// How a call is spoken that is not gRPC, as metrics label it: an extension of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpokenAs(pub &'static str);
 
 /// What a port speaks besides gRPC.
 #[derive(Clone)]
@@ -224,7 +230,7 @@ fn is_grpc_web(headers: &HeaderMap) -> bool {
 }
 
 impl Spoken {
-    async fn answer<S, B>(&self, grpc: S, request: Request<B>) -> Response<Body>
+    async fn answer<S, B>(&self, grpc: S, mut request: Request<B>) -> Response<Body>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Send,
         S::Future: Send,
@@ -237,10 +243,12 @@ impl Spoken {
         let origin = self.cors.allowed(request.headers());
         let mut answer = if is_grpc_web(request.headers()) {
             self.as_grpc_web.add(1);
+            request.extensions_mut().insert(SpokenAs("grpc-web"));
             let Ok(answer) = GrpcWebLayer::new().layer(grpc).call(request).await;
             answer
         } else {
             self.as_json.add(1);
+            request.extensions_mut().insert(SpokenAs("json"));
             let answered = self.json(grpc, request).await;
             answered.unwrap_or_else(|refusal| refusal.answer(self.explain))
         };
@@ -277,7 +285,7 @@ impl Spoken {
         let body = request::read(body, &self.limits).await?;
         let path = (&*found.segments, query);
         let message = request::message(&binding, &head.headers, path, &body, &own)?;
-        let framed = frame::framed(&message)
+        let framed = framed(&message)
             .filter(|_| message.len() <= self.limits.message_bytes_max)
             .ok_or_else(request::too_large)?;
         let Ok(answer) = grpc.call(call(head, &binding, framed)).await;

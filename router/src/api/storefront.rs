@@ -2,11 +2,11 @@
 
 use super::asked::{Asked, Edge};
 use super::order::order;
-use super::watch::{Watched, Watchers, watch};
 use crate::column::Incoming;
 use crate::link::Kind;
 use crate::metrics::CallName;
 use crate::states::decided_phase;
+use crate::watch::{Watches, Who};
 use proto::fault::{Fault, Reason};
 use proto::id::{OrderId, parse_order, parse_request_id, parse_sale};
 use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS, TOKEN_BYTES_MAX};
@@ -20,27 +20,27 @@ use proto::wire::storefront::{
     JoinRequest, Order, RefundOrderRequest, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
 };
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 /// The storefront service.
 #[derive(Clone, Debug)]
 pub(crate) struct StorefrontApi {
     edge: Arc<Edge>,
-    watchers: Watchers,
-    end: CancellationToken,
+    watches: Arc<Watches>,
 }
 
 impl StorefrontApi {
-    /// The service at this edge, whose streams end with `end`.
-    pub(crate) fn new(edge: Arc<Edge>, end: CancellationToken) -> StorefrontApi {
-        StorefrontApi { edge, watchers: Watchers::default(), end }
+    /// The service at this edge.
+    pub(crate) fn new(edge: Arc<Edge>, watches: Arc<Watches>) -> StorefrontApi {
+        StorefrontApi { edge, watches }
     }
 }
 
 #[tonic::async_trait]
 impl StorefrontService for StorefrontApi {
-    type WatchSaleStream = Watched;
+    /// What is told goes beside it, encoded once for all.
+    type WatchSaleStream = Empty<Result<SaleState, Status>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Ticket>, Status> {
         let (call, request) = Incoming::of(CallName::Join, request);
@@ -70,13 +70,17 @@ impl StorefrontService for StorefrontApi {
     async fn watch_sale(
         &self,
         request: Request<WatchSaleRequest>,
-    ) -> Result<Response<Watched>, Status> {
+    ) -> Result<Response<Self::WatchSaleStream>, Status> {
+        let who = Who::of(request.extensions());
         let (call, request) = Incoming::of(CallName::WatchSale, request);
         let answer = async {
             let sale = self.shown(&call, &request.sale)?;
-            watch(self.edge.clone(), sale, &self.watchers, self.end.clone())
+            self.watches.watch(&self.edge, sale, who)
         };
-        self.edge.run(&call, answer).await
+        let frames = self.edge.run(&call, answer).await?.into_inner();
+        let mut told = Response::new(tokio_stream::empty());
+        told.extensions_mut().insert(frames);
+        Ok(told)
     }
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<Order>, Status> {

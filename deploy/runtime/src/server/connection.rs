@@ -62,6 +62,7 @@ impl Protocols {
             .max_header_list_size(options.headers_max_bytes)
             .initial_stream_window_size(options.stream_window_bytes)
             .initial_connection_window_size(options.connection_window_bytes)
+            .max_send_buf_size(options.unsent_bytes)
             .keep_alive_interval(options.keepalive)
             .keep_alive_timeout(options.keepalive_timeout)
             .auto_date_header(false);

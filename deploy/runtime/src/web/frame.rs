@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 const HEAD_BYTES: usize = 5;
 
 /// A message behind its length.
-pub(super) fn framed(message: &[u8]) -> Option<Bytes> {
+pub(crate) fn framed(message: &[u8]) -> Option<Bytes> {
     let length = u32::try_from(message.len()).ok()?;
     let mut frame = BytesMut::with_capacity(HEAD_BYTES + message.len());
     frame.put_u8(0);
@@ -41,6 +41,10 @@ impl Messages {
             }
             let Some(frame) = self.body.frame().await else { return Err(broken()) };
             match frame?.into_data() {
+                // What is sent to many comes a message at a time, and stays the same bytes for all.
+                Ok(data) if self.read.is_empty() && self.is_one(&data) => {
+                    return Ok(Some(data.slice(HEAD_BYTES..)));
+                }
                 Ok(data) => self.read.extend_from_slice(&data),
                 Err(frame) => {
                     let trailers = frame.into_trailers().map_err(|_| broken())?;
@@ -48,6 +52,14 @@ impl Messages {
                 }
             }
         }
+    }
+
+    /// Whether these bytes are one message behind its head, and no more.
+    fn is_one(&self, data: &[u8]) -> bool {
+        let Some((head, message)) = data.split_first_chunk::<HEAD_BYTES>() else { return false };
+        let [_, length @ ..] = *head;
+        message.len() <= self.bytes_max
+            && usize::try_from(u32::from_be_bytes(length)) == Ok(message.len())
     }
 
     fn whole(&mut self) -> Result<Option<Bytes>, Status> {
