@@ -165,6 +165,11 @@ impl Cell {
         anyhow::bail!("the cell does not keep {sale}")
     }
 
+    /// Writes down what was decided of a sale.
+    pub(crate) async fn write(&self, record: &SaleRecord) -> Result<()> {
+        self.put(&format!("{}{}", keys::SALES, record.sale), record.encode_to_vec()).await
+    }
+
     /// fsync, synchronous_commit and full_page_writes as the server has them.
     pub(crate) async fn settings(&self) -> Result<String> {
         let pool = self.postgres().await?;
