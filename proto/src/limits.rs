@@ -258,10 +258,9 @@ pub const WATCHERS_MAX: usize = 100_000;
 pub const WATCHERS_PER_CONNECTION_MAX: u32 = 100;
 /// Watchers from one address, or one IPv6 network of 64 bits: who takes a fifth of a router is one server, and polls.
 pub const WATCHERS_PER_ADDRESS_MAX: u32 = 20_000;
-/// Watchers that are woken at a time; then everybody else has their turn. A call may wait for as many writes.
-pub const WATCHERS_SLICE_MAX: usize = 512;
-/// How long, at the least, it is until the next so many are woken.
-pub const WATCHERS_PAUSE_MS: u64 = 1;
+/// Watchers that are woken at a time; then whatever else is due has its turn: a call waits for so many writes. More than
+/// fit into a worker's queue would push calls out of it, behind all of them.
+pub const WATCHERS_SLICE_MAX: usize = 64;
 /// How long watchers hear nothing while nothing changes; then they are told the state again.
 pub const WATCH_ALIVE_MS: u64 = 12_000;
 /// When a watcher who was refused may try again; they poll meanwhile.

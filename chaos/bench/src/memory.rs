@@ -1,8 +1,8 @@
-//! Memory and limits of processes, and the kernel's memory for sockets, from /proc.
+//! Memory and limits of processes, from /proc.
 
 use anyhow::{Context, Result};
 
-/// Bytes of memory that a process has in use, its peak in brackets being none of our business.
+/// Bytes of memory that a process has in use.
 pub(crate) fn resident_bytes(pid: u32) -> Result<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
@@ -16,13 +16,4 @@ pub(crate) fn open_files_max(pid: u32) -> Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()).context("no limit of files")?;
     Ok(soft.parse().unwrap_or(u64::MAX))
-}
-
-/// Bytes that the kernel holds for all TCP sockets of this machine.
-pub(crate) fn socket_bytes() -> Result<u64> {
-    const PAGE_BYTES: u64 = 4_096;
-    let text = std::fs::read_to_string("/proc/net/sockstat")?;
-    let line = text.lines().find(|line| line.starts_with("TCP:")).context("no TCP")?;
-    let pages = line.rsplit(' ').next().context("no memory of TCP")?;
-    Ok(pages.parse::<u64>()? * PAGE_BYTES)
 }

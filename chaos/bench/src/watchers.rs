@@ -14,7 +14,7 @@ mod streams;
 mod tally;
 
 use crate::figure::{Budget, Figure};
-use crate::memory::{open_files_max, resident_bytes, socket_bytes};
+use crate::memory::{open_files_max, resident_bytes};
 use crate::sale::{Cell, ORG};
 use anyhow::{Context, Result, ensure};
 use drawn::Arrivals;
@@ -46,13 +46,6 @@ struct Scene {
     tally: Arc<Tally>,
 }
 
-/// Memory of the router, and of the kernel's sockets at both ends, in bytes.
-#[derive(Clone, Copy)]
-struct Memory {
-    router: u64,
-    sockets: u64,
-}
-
 /// Takes the figures with so many watchers, `sse` of them on sockets of their own if as many files may be open.
 pub(crate) async fn measure(watchers: usize, sse: usize) -> Result<()> {
     let mut scene = Scene::set(watchers).await?;
@@ -76,7 +69,7 @@ pub(crate) async fn measure(watchers: usize, sse: usize) -> Result<()> {
     say_changes(&plan, &Arrivals::new(arrivals));
     prober.say(&plan)?;
     let after = scene.memory()?;
-    let grown = (to_f64(after.router) - to_f64(with_all.router)) / MIB;
+    let grown = (to_f64(after) - to_f64(with_all)) / MIB;
     say(
         "watchers_grown_mib",
         grown,
@@ -113,12 +106,13 @@ impl Scene {
         format!("/v1/sales/{SALE}/events")
     }
 
-    fn memory(&self) -> Result<Memory> {
-        Ok(Memory { router: resident_bytes(self.router)?, sockets: socket_bytes()? })
+    /// Bytes of memory that the router has in use.
+    fn memory(&self) -> Result<u64> {
+        resident_bytes(self.router)
     }
 
     /// Waits until so many watch and know the state; then what they cost.
-    async fn settled(&self, watchers: usize) -> Result<Memory> {
+    async fn settled(&self, watchers: usize) -> Result<u64> {
         self.tally.until_all_watch(watchers, PATIENCE).await?;
         sleep(QUIET).await;
         self.memory()
@@ -150,7 +144,7 @@ impl Scene {
     }
 }
 
-fn say_memory(plan: &Plan, wanted: usize, files: u64, [empty, with_sse, with_all]: [Memory; 3]) {
+fn say_memory(plan: &Plan, wanted: usize, files: u64, [empty, with_sse, with_all]: [u64; 3]) {
     let Plan { sse, streams, connections, .. } = plan;
     let how = format!(
         "one router, {sse} clients of events with a socket each, {streams} WatchSale streams on {connections} connections, from {} loopback \
@@ -160,13 +154,11 @@ fn say_memory(plan: &Plan, wanted: usize, files: u64, [empty, with_sse, with_all
     let short = if *sse < wanted { ", which is all that this machine allows" } else { "" };
     let budget = Budget::AtLeast(to_f64(wanted as u64));
     say("watchers_on_sockets", to_f64(*sse as u64), "sockets", budget, format!("{how}{short}"));
-    let each = |name: &str, from: Memory, to: Memory, count: usize| {
-        let bytes = (to_f64(to.router) - to_f64(from.router)) / to_f64(count.max(1) as u64);
-        let sockets = (to_f64(to.sockets) - to_f64(from.sockets)) / MIB;
+    let each = |name: &str, from: u64, to: u64, count: usize| {
+        let bytes = (to_f64(to) - to_f64(from)) / to_f64(count.max(1) as u64);
+        let (from, to) = (to_f64(from) / MIB, to_f64(to) / MIB);
         let how = format!(
-            "resident memory of the router from {:.1} to {:.1} MiB with {count} of them; the kernel's for sockets, both ends, {sockets:.1} MiB more",
-            to_f64(from.router) / MIB,
-            to_f64(to.router) / MIB
+            "resident memory of the router from {from:.1} to {to:.1} MiB with {count} of them"
         );
         say(name, bytes / 1024.0, "KiB/watcher", Budget::None, how);
     };

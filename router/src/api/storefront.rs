@@ -75,6 +75,7 @@ impl StorefrontService for StorefrontApi {
         let (call, request) = Incoming::of(CallName::WatchSale, request);
         let answer = async {
             let sale = self.shown(&call, &request.sale)?;
+            let who = who.through(&self.edge.proxies, &call.headers);
             self.watches.watch(&self.edge, sale, who)
         };
         let frames = self.edge.run(&call, answer).await?.into_inner();

@@ -1,16 +1,15 @@
 //! A sale's board: what was told last, and who is told.
 //!
 //! Watchers stand in groups, each with a channel that keeps nothing but the newest. A round goes from group to group, and
-//! all rounds of a router share one pace: so many watchers are woken, then there is a pause in which whatever else has
-//! come is served. To whoever comes during a round nothing is told twice: what is told has a number.
+//! all rounds of a router share one pace: so many watchers are woken, and those who are due by then, watchers and calls,
+//! are served before the next. To whoever comes during a round nothing is told twice: what is told has a number.
 
 use super::view::View;
 use bytes::Bytes;
-use proto::limits::{WATCHERS_PAUSE_MS, WATCHERS_SLICE_MAX};
+use proto::limits::WATCHERS_SLICE_MAX;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::task::yield_now;
 
 /// What was told, as all get it.
 #[derive(Clone, Debug)]
@@ -47,7 +46,7 @@ pub(super) struct Joined {
 /// How fast watchers are woken, those of all sales together.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// Since the last pause.
+    /// Since others had their turn.
     woken: tokio::sync::Mutex<usize>,
 }
 
@@ -74,7 +73,9 @@ impl Board {
             let (_, changes) = watch::channel(told.clone());
             return Joined { told, changes, begins: None };
         }
-        let room = inner.groups.iter().find(|group| group.receiver_count() < WATCHERS_SLICE_MAX);
+        // Mostly in the last one, or where somebody has left.
+        let has_room = |group: &&watch::Sender<Told>| group.receiver_count() < WATCHERS_SLICE_MAX;
+        let room = inner.groups.iter().rev().find(has_room);
         let changes = match room {
             Some(group) => group.subscribe(),
             None => {
@@ -134,8 +135,8 @@ impl Pace {
     async fn slice(&self, watchers: usize, wake: impl FnOnce()) {
         let mut woken = self.woken.lock().await;
         if *woken + watchers > WATCHERS_SLICE_MAX {
-            // Those who wait for their turn wait for this too.
-            sleep(Duration::from_millis(WATCHERS_PAUSE_MS)).await;
+            // Tellers of other sales wait for this too.
+            yield_now().await;
             *woken = 0;
         }
         *woken += watchers;

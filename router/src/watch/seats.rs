@@ -1,21 +1,23 @@
 //! Seats: how many may watch at this router, from one address, and on one connection.
 
-use http::Extensions;
+use http::{Extensions, HeaderMap};
 use proto::fault::{Fault, Reason};
 use proto::limits::{WATCH_AGAIN_MS, WATCHERS_PER_ADDRESS_MAX, WATCHERS_PER_CONNECTION_MAX};
 use runtime::metric::{Entered, Gauge, Gauges, Metrics};
-use runtime::server::Connection;
+use runtime::server::{Connection, Proxies, Source};
 use runtime::web::SpokenAs;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Who wants to watch, as far as it counts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Who {
-    /// None where nobody knows: then only the router's own limit counts.
+    /// None where nobody knows, or many clients share it.
     connection: Option<SocketAddr>,
+    /// None where nobody knows.
+    address: Option<Source>,
     protocol: Protocol,
 }
 
@@ -40,7 +42,7 @@ pub(super) struct Seats {
 /// A watcher's seat, until it is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
-    connection: Option<SocketAddr>,
+    who: Who,
     taken: Arc<Mutex<Taken>>,
     _counted: Entered,
 }
@@ -50,7 +52,7 @@ pub(super) struct Seat {
 struct Taken {
     all: usize,
     connections: HashMap<SocketAddr, u32>,
-    addresses: HashMap<IpAddr, u32>,
+    addresses: HashMap<Source, u32>,
 }
 
 impl Who {
@@ -61,7 +63,17 @@ impl Who {
             Some(SpokenAs("json")) => Protocol::Sse,
             Some(_) => Protocol::GrpcWeb,
         };
-        Who { connection: extensions.get().map(|Connection(peer)| *peer), protocol }
+        let connection = extensions.get().map(|Connection(peer)| *peer);
+        let address = connection.map(|peer| Source::from(peer.ip()));
+        Who { connection, address, protocol }
+    }
+
+    /// The same by what proxies say that are believed: through one come many, each with an address of their own.
+    pub(crate) fn through(self, proxies: &Proxies, headers: &HeaderMap) -> Who {
+        let Some(peer) = self.connection.map(|peer| peer.ip().to_canonical()) else { return self };
+        let client = proxies.client(peer, headers);
+        let connection = self.connection.filter(|_| client == peer);
+        Who { connection, address: Some(client.into()), ..self }
     }
 }
 
@@ -75,53 +87,49 @@ impl Seats {
 
     /// Takes a seat, or refuses it: who asks polls instead.
     pub(super) fn take(&self, who: Who) -> Result<Seat, Fault> {
-        if !lock(&self.taken).take(who.connection, self.watchers_max) {
+        if !lock(&self.taken).take(who, self.watchers_max) {
             return Err(Fault::later(Reason::TooManyWatchers, WATCH_AGAIN_MS));
         }
         let counted = self.watchers[who.protocol as usize].enter();
-        Ok(Seat { connection: who.connection, taken: self.taken.clone(), _counted: counted })
+        Ok(Seat { who, taken: self.taken.clone(), _counted: counted })
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.taken).leave(self.connection);
+        lock(&self.taken).leave(self.who);
     }
 }
 
 impl Taken {
-    fn take(&mut self, connection: Option<SocketAddr>, most: usize) -> bool {
-        if self.all >= most {
+    fn take(&mut self, who: Who, most: usize) -> bool {
+        let has_many =
+            |connection| has(&self.connections, connection) >= WATCHERS_PER_CONNECTION_MAX;
+        let have_many = |address| has(&self.addresses, address) >= WATCHERS_PER_ADDRESS_MAX;
+        if self.all >= most
+            || who.connection.as_ref().is_some_and(has_many)
+            || who.address.as_ref().is_some_and(have_many)
+        {
             return false;
         }
-        if let Some(connection) = connection {
-            let address = whose(connection.ip());
-            if has(&self.connections, &connection) >= WATCHERS_PER_CONNECTION_MAX
-                || has(&self.addresses, &address) >= WATCHERS_PER_ADDRESS_MAX
-            {
-                return false;
-            }
+        self.all += 1;
+        if let Some(connection) = who.connection {
             *self.connections.entry(connection).or_default() += 1;
+        }
+        if let Some(address) = who.address {
             *self.addresses.entry(address).or_default() += 1;
         }
-        self.all += 1;
         true
     }
 
-    fn leave(&mut self, connection: Option<SocketAddr>) {
+    fn leave(&mut self, who: Who) {
         self.all -= 1;
-        if let Some(connection) = connection {
+        if let Some(connection) = who.connection {
             less(&mut self.connections, connection);
-            less(&mut self.addresses, whose(connection.ip()));
         }
-    }
-}
-
-/// Who has one IPv6 address has a network of 64 bits of them.
-fn whose(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
-        address => address,
+        if let Some(address) = who.address {
+            less(&mut self.addresses, address);
+        }
     }
 }
 

@@ -6,46 +6,60 @@ fn peer(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// Who comes over the connection of this peer.
+fn on(connection: SocketAddr) -> Who {
+    let mut extensions = Extensions::new();
+    extensions.insert(Connection(connection));
+    Who::of(&extensions)
+}
+
 #[test]
 fn a_router_an_address_and_a_connection_have_so_many() {
     let mut taken = Taken::default();
     let one = peer("192.0.2.1:1");
     for _ in 0..WATCHERS_PER_CONNECTION_MAX {
-        assert!(taken.take(Some(one), usize::MAX));
+        assert!(taken.take(on(one), usize::MAX));
     }
-    assert!(!taken.take(Some(one), usize::MAX), "one too many on the connection");
+    assert!(!taken.take(on(one), usize::MAX), "one too many on the connection");
     for port in (2..).take((WATCHERS_PER_ADDRESS_MAX - WATCHERS_PER_CONNECTION_MAX) as usize) {
-        assert!(taken.take(Some(SocketAddr::new(one.ip(), port)), usize::MAX));
+        assert!(taken.take(on(SocketAddr::new(one.ip(), port)), usize::MAX));
     }
-    let full = WATCHERS_PER_ADDRESS_MAX as usize;
-    assert!(!taken.take(Some(peer("192.0.2.1:60000")), usize::MAX), "one too many from it");
-    assert!(!taken.take(Some(peer("[::ffff:192.0.2.1]:60000")), usize::MAX), "the same dressed up");
-    assert!(taken.take(Some(peer("192.0.2.2:1")), usize::MAX));
-    assert!(taken.take(None, full + 2));
-    assert!(!taken.take(None, full + 2), "one too many at all");
-    assert!(!taken.take(Some(peer("192.0.2.3:1")), full + 2));
+    let (full, nobody) = (WATCHERS_PER_ADDRESS_MAX as usize, Who::of(&Extensions::new()));
+    for the_same in ["192.0.2.1:60000", "[::ffff:192.0.2.1]:60000"] {
+        assert!(!taken.take(on(peer(the_same)), usize::MAX), "one too many from {the_same}");
+    }
+    assert!(taken.take(on(peer("192.0.2.2:1")), usize::MAX));
+    assert!(taken.take(nobody, full + 2));
+    assert!(!taken.take(nobody, full + 2), "one too many at all");
+    assert!(!taken.take(on(peer("192.0.2.3:1")), full + 2));
 
     // A refusal takes nothing, and whoever leaves makes room for one.
-    taken.leave(Some(one));
-    assert!(taken.take(Some(one), full + 2));
-    assert!(!taken.take(Some(one), full + 3));
+    taken.leave(on(one));
+    assert!(taken.take(on(one), full + 2));
+    assert!(!taken.take(on(one), full + 3));
 }
 
 #[test]
-fn all_of_an_ipv6_network_of_64_bits_are_one() {
-    assert_eq!(whose("2001:db8::1".parse().unwrap()), whose("2001:db8::ffff:1".parse().unwrap()));
-    assert_ne!(whose("2001:db8::1".parse().unwrap()), whose("2001:db8:0:1::1".parse().unwrap()));
+fn who_comes_through_a_proxy_has_an_address_and_shares_the_connection() {
+    let proxies = Proxies::new(vec!["10.0.0.0/8".parse().unwrap()]);
+    let mut headers = HeaderMap::new();
+    headers.insert("x-forwarded-for", "203.0.113.7".parse().unwrap());
+    let (proxy, other) = (peer("10.0.0.1:1"), peer("192.0.2.1:1"));
+    let through = on(proxy).through(&proxies, &headers);
+    assert_eq!(
+        (through.connection, through.address),
+        (None, Some(peer("203.0.113.7:1").ip().into()))
+    );
+    let direct = on(other).through(&proxies, &headers);
+    assert_eq!((direct.connection, direct.address), (Some(other), Some(other.ip().into())));
 }
 
 #[test]
 fn a_seat_is_given_back_and_nothing_is_remembered_of_it() {
     let metrics = Metrics::new("test", "0").unwrap();
     let seats = Seats::new(2, &metrics);
-    let mut extensions = Extensions::new();
-    extensions.insert(Connection(peer("192.0.2.1:1")));
-    let grpc = Who::of(&extensions);
-    extensions.insert(SpokenAs("json"));
-    let sse = Who::of(&extensions);
+    let grpc = on(peer("192.0.2.1:1"));
+    let sse = Who { protocol: Protocol::Sse, ..grpc };
     let taken = [grpc, sse].map(|who| seats.take(who).unwrap());
     let refused = seats.take(grpc).unwrap_err();
     assert_eq!(refused, Fault::later(Reason::TooManyWatchers, WATCH_AGAIN_MS));
