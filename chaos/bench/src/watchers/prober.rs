@@ -82,6 +82,13 @@ impl Prober {
     }
 }
 
+impl Shared {
+    fn took(&self, during_a_change: bool, us: u32) {
+        let mut took = self.took_us.lock().unwrap_or_else(PoisonError::into_inner);
+        took[usize::from(during_a_change)].push(us);
+    }
+}
+
 impl Drop for Prober {
     fn drop(&mut self) {
         self.0.ended.store(true, Ordering::Relaxed);
@@ -112,9 +119,7 @@ async fn probe(shared: &Shared, url: &str, token: &str, sale: &str) -> Result<()
         let us = u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX);
         // What began before the change or ended after it was under way during it.
         let during = before || shared.is_changing.load(Ordering::Relaxed);
-        let mut took = shared.took_us.lock().unwrap_or_else(PoisonError::into_inner);
-        took[usize::from(during)].push(us);
-        drop(took);
+        shared.took(during, us);
         sleep(PAUSE).await;
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! The tally: who watches, and when a change reached each of them.
 
 use anyhow::{Result, ensure};
-use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -99,15 +98,13 @@ impl Tally {
         Ok(std::mem::take(&mut seen.arrived_us))
     }
 
-    fn until(&self, is_so: impl Fn(&Seen) -> bool) -> impl Future<Output = ()> {
-        async move {
-            loop {
-                let changed = self.changed.notified();
-                if is_so(&self.lock()) {
-                    return;
-                }
-                changed.await;
+    async fn until(&self, is_so: impl Fn(&Seen) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if is_so(&self.lock()) {
+                return;
             }
+            changed.await;
         }
     }
 
