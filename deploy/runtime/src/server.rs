@@ -26,6 +26,7 @@ mod source;
 mod tls;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -188,7 +189,7 @@ pub async fn serve_service<S, B>(
     if let Some(tls) = &options.tls {
         tls.follow(options.name, &metrics, &drain);
     }
-    let protocols = connection::Protocols::new(&options, &metrics);
+    let protocols = Arc::new(connection::Protocols::new(&options, &metrics));
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, peer, entered| {
         let peer = options.peers.then_some(peer);

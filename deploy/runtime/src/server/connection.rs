@@ -1,4 +1,7 @@
 //! One connection, from its first byte to its end.
+//!
+//! A task is as large as the most that it may become, and there are many that only wait. So what not all of them need is
+//! in boxes: the handshake, TLS, and each protocol's part.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -33,7 +36,6 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(5);
 const HTTP1_BUFFER_BYTES: usize = 16 * 1_024;
 
 /// How connections are spoken on, by the options.
-#[derive(Clone)]
 pub(super) struct Protocols {
     http2: http2::Builder<TokioExecutor>,
     http1: Option<http1::Builder>,
@@ -111,7 +113,7 @@ impl Protocols {
 /// Serves `stream` until the peer leaves, it breaks, or it has ended after `end`.
 pub(super) async fn serve<S, B>(
     stream: TcpStream,
-    protocols: Protocols,
+    protocols: Arc<Protocols>,
     service: S,
     end: CancellationToken,
 ) where
@@ -124,15 +126,8 @@ pub(super) async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
-    if let Some(tls) = &protocols.tls {
-        match handshake(stream, tls, protocols.handshake_timeout).await {
-            Some(Shaken { stream, is_http2 }) => {
-                let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
-                speak(stream, spoken, &protocols, service, end).await;
-            }
-            None => protocols.close(Why::Handshake),
-        }
-        return;
+    if protocols.tls.is_some() {
+        return Box::pin(encrypted(stream, protocols, service, end)).await;
     }
     // Hyper waits for the preface without a limit. A peer that comes at the end is still heard, so
     // that it learns properly that it has to go elsewhere.
@@ -140,6 +135,32 @@ pub(super) async fn serve<S, B>(
         Ok(Some(spoken)) => speak(stream, spoken, &protocols, service, end).await,
         Ok(None) => {}
         Err(_) => protocols.close(Why::Preface),
+    }
+}
+
+/// The same behind TLS.
+async fn encrypted<S, B>(
+    stream: TcpStream,
+    protocols: Arc<Protocols>,
+    service: S,
+    end: CancellationToken,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    let Some(tls) = &protocols.tls else { return };
+    match Box::pin(handshake(stream, tls, protocols.handshake_timeout)).await {
+        Some(Shaken { stream, is_http2 }) => {
+            let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
+            speak(stream, spoken, &protocols, service, end).await;
+        }
+        None => protocols.close(Why::Handshake),
     }
 }
 
@@ -178,19 +199,15 @@ async fn speak<T, S, B>(
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, pulse)))
         }
     });
-    let life = Life {
-        watched: watched(pulse.as_deref(), protocols.patience),
-        leave: leave(protocols.age_max, &end),
-        grace: protocols.age_grace,
-    };
+    let life = Life { protocols, pulse: pulse.as_deref(), end: &end };
     let io = TokioIo::new(io);
     let closed = match (spoken, &protocols.http1) {
         (Spoken::Http2, _) => {
-            let connection = protocols.http2.serve_connection(io, service);
+            let connection = Box::pin(protocols.http2.serve_connection(io, service));
             life.live(connection, |connection| connection.graceful_shutdown()).await
         }
         (Spoken::Http1, Some(http1)) => {
-            let connection = http1.serve_connection(io, service);
+            let connection = Box::pin(http1.serve_connection(io, service));
             life.live(connection, |connection| connection.graceful_shutdown()).await
         }
         (Spoken::Http1, None) => Some(Why::Preface),
@@ -201,34 +218,34 @@ async fn speak<T, S, B>(
 }
 
 /// What may end a connection besides its peer.
-struct Life<W, L> {
-    watched: W,
-    leave: L,
-    grace: Option<Duration>,
+struct Life<'a> {
+    protocols: &'a Protocols,
+    /// Of a connection that is looked after.
+    pulse: Option<&'a Pulse>,
+    end: &'a CancellationToken,
 }
 
-impl<W, L> Life<W, L>
-where
-    W: Future<Output = Why>,
-    L: Future<Output = ()>,
-{
+impl Life<'_> {
     /// Drives a connection to its end; the answer is why it was closed before.
-    async fn live<C>(self, connection: C, shut_down: impl Fn(Pin<&mut C>)) -> Option<Why>
+    async fn live<C>(
+        self,
+        mut connection: Pin<Box<C>>,
+        shut_down: impl Fn(Pin<&mut C>),
+    ) -> Option<Why>
     where
         C: Future<Output = hyper::Result<()>>,
     {
-        let mut connection = pin!(connection);
-        let mut watched = pin!(self.watched);
+        let mut watched = pin!(watched(self.pulse, self.protocols.patience));
         tokio::select! {
             ended = connection.as_mut() => return log(ended),
             why = watched.as_mut() => return Some(why),
-            () = self.leave => {}
+            () = leave(self.protocols.age_max, self.end) => {}
         }
         shut_down(connection.as_mut());
         tokio::select! {
             ended = connection => log(ended),
             why = watched => Some(why),
-            () = after(self.grace) => Some(Why::Age),
+            () = after(self.protocols.age_grace) => Some(Why::Age),
         }
     }
 }
@@ -285,6 +302,19 @@ mod tests {
 
     use super::super::Routed;
     use super::*;
+
+    #[tokio::test]
+    async fn a_task_has_no_room_for_what_its_connection_is_not() {
+        let options = ServerOptions { http1: true, ..ServerOptions::default() };
+        let protocols = Protocols::new(&options, &Metrics::new("test", "0").unwrap());
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let service = Routed::new(Routes::new(health));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let end = CancellationToken::new();
+        let bytes = size_of_val(&serve(stream, Arc::new(protocols), service, end));
+        assert!(bytes <= 1_280, "a hundred thousand who only wait have {bytes} bytes each");
+    }
 
     #[tokio::test]
     async fn who_asks_and_does_not_read_is_given_up() {
