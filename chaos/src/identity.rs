@@ -2,7 +2,7 @@
 //!
 //! Tokens of a whole crowd are signed before the sale starts, as shops do when their buyers log in.
 
-use proto::token::{self, AUDIENCE, Claims, PLATFORM, Role};
+use proto::token::{self, Claims, PLATFORM, Role};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -50,13 +50,7 @@ impl Signer {
 
     /// A token for `subject` that is good until `expires_s` (unix seconds).
     pub fn token(&self, subject: &str, role: Role, expires_s: u64) -> String {
-        let claims = Claims {
-            iss: self.issuer.clone(),
-            aud: AUDIENCE.to_owned(),
-            sub: subject.to_owned(),
-            role,
-            exp: expires_s,
-        };
+        let claims = Claims::new(self.issuer.as_str(), subject, role, expires_s);
         token::sign(&self.pair, &self.kid, &claims)
     }
 }
@@ -77,12 +71,14 @@ pub fn bearer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proto::token::{Algorithm, PublicKey};
 
     #[test]
     fn a_token_is_what_the_planes_accept() {
         let signer = Signer::of_org("acme", "k1", &[7; 32]).unwrap();
         let text = signer.token("buyer-1", Role::Buyer, 2_000);
-        let caller = token::read(&text).unwrap().verify(&signer.public(), 1_000_000).unwrap();
+        let public = PublicKey::new(Algorithm::EdDsa, &signer.public()).unwrap();
+        let caller = token::read(&text).unwrap().verify(&public, 1_000_000).unwrap();
         assert_eq!(caller.org.unwrap().as_str(), "acme");
         assert_eq!((&*caller.subject, caller.role), ("buyer-1", Role::Buyer));
         assert!(bearer(&text).unwrap().is_sensitive());

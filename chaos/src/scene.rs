@@ -152,7 +152,7 @@ impl<'a> Scene<'a> {
         org: &str,
         signer: &Signer,
     ) -> Result<BTreeSet<String>, SceneError> {
-        let key = PublicKey { kid: signer.kid().to_owned(), ed25519: signer.public() };
+        let key = PublicKey::ed25519(signer.kid(), signer.public());
         let record = Org { keys: vec![key], display_name: org.to_owned(), ..Org::default() };
         let request = CreateOrgRequest {
             org_id: org.to_owned(),

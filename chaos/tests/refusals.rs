@@ -11,10 +11,14 @@
     reason = "tests"
 )]
 
+#[path = "refusals/attacks.rs"]
+mod attacks;
 #[path = "refusals/edges.rs"]
 mod edges;
 #[path = "refusals/holds.rs"]
 mod holds;
+#[path = "refusals/matrix.rs"]
+mod matrix;
 #[path = "refusals/names.rs"]
 mod names;
 #[path = "refusals/orders.rs"]
@@ -39,6 +43,8 @@ mod stock;
 mod tickets;
 #[path = "refusals/tokens.rs"]
 mod tokens;
+#[path = "refusals/watching.rs"]
+mod watching;
 #[path = "refusals/wire.rs"]
 mod wire;
 
@@ -78,6 +84,7 @@ fn together() -> Vec<Row> {
         stock::rows(),
         edges::rows(),
         edges::deadline_rows(),
+        watching::rows(),
         edges::rate_rows(),
     ]
     .into_iter()

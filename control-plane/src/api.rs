@@ -4,13 +4,17 @@ mod cell;
 mod org;
 mod placement;
 mod sale;
+mod token;
 
 use std::sync::Arc;
 
 use proto::codec::explain;
 use proto::fault::{Fault, Reason};
+use proto::id::OrgId;
 use proto::limits::REQUEST_BYTES_MAX;
 use proto::wire::admin::sale_service_server::{self, SaleServiceServer};
+use proto::wire::admin::token_service_server::{self, TokenServiceServer};
+use proto::wire::cell::OrgRecord;
 use proto::wire::fleet::cell_service_server::{self, CellServiceServer};
 use proto::wire::fleet::org_service_server::{self, OrgServiceServer};
 use proto::wire::fleet::placement_service_server::{self, PlacementServiceServer};
@@ -20,11 +24,12 @@ use runtime::server::Explained;
 use tonic::service::Routes;
 
 use crate::auth::Auth;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 
 /// The full names of the services, for health and reflection.
-pub(crate) const SERVICES: [&str; 4] = [
+pub(crate) const SERVICES: [&str; 5] = [
     sale_service_server::SERVICE_NAME,
+    token_service_server::SERVICE_NAME,
     org_service_server::SERVICE_NAME,
     cell_service_server::SERVICE_NAME,
     placement_service_server::SERVICE_NAME,
@@ -46,19 +51,47 @@ pub(crate) struct Desk {
     pub(crate) cells_per_org: usize,
 }
 
+impl Desk {
+    /// Changes the record of an org, which must be there, and returns it as it is then. `change` may be asked more than
+    /// once, each time for what is there by then.
+    async fn change_org(
+        &self,
+        org: &OrgId,
+        change: impl Fn(&mut OrgRecord) -> Result<(), Fault>,
+    ) -> Result<OrgRecord, Fault> {
+        for _ in 0..RACES_MAX {
+            let there = found(self.store.org(org).await?)?;
+            let mut changed = there.value.clone();
+            change(&mut changed)?;
+            if changed == there.value {
+                return Ok(changed);
+            }
+            match self.store.replace_org(&changed, there.revision).await {
+                Ok(_) => return Ok(changed),
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
+    }
+}
+
 /// The services of the control plane, added to `routes`.
 pub(crate) fn add_to(routes: Routes, desk: Desk) -> Routes {
     let desk = Arc::new(desk);
     let sales = SaleServiceServer::new(sale::Sales(desk.clone()));
+    let tokens = TokenServiceServer::new(token::Tokens(desk.clone()));
     let orgs = OrgServiceServer::new(org::Orgs(desk.clone()));
     let cells = CellServiceServer::new(cell::Cells(desk.clone()));
     let placements = PlacementServiceServer::new(placement::Placements(desk));
     let sales = sales.max_decoding_message_size(REQUEST_BYTES_MAX);
+    let tokens = tokens.max_decoding_message_size(REQUEST_BYTES_MAX);
     let orgs = orgs.max_decoding_message_size(REQUEST_BYTES_MAX);
     let cells = cells.max_decoding_message_size(REQUEST_BYTES_MAX);
     let placements = placements.max_decoding_message_size(REQUEST_BYTES_MAX);
     routes
         .add_service(Explained::new(sales, explain))
+        .add_service(Explained::new(tokens, explain))
         .add_service(Explained::new(orgs, explain))
         .add_service(Explained::new(cells, explain))
         .add_service(Explained::new(placements, explain))

@@ -1,12 +1,13 @@
 //! Who calls, by the token that came along.
 //!
 //! Operators' tokens are verified with the key that the process was started with, merchants' with their org's registered
-//! keys as they are in etcd now: a revoked key is void at once. The org of a call is the token's; what an org may name
-//! is decided by [`own`], which answers for a foreign name exactly as for one that does not exist.
+//! keys as they are in etcd now: a revoked key is void at once, and so is a withdrawn token. The org of a call is the
+//! token's; what an org may name is decided by [`own`], which answers for a foreign name exactly as for one that does
+//! not exist.
 
 use proto::fault::{Fault, Reason};
 use proto::id::OrgId;
-use proto::token::{self, Caller, Role};
+use proto::token::{self, Caller, PublicKey, Role};
 use runtime::clock::Clock;
 use tonic::metadata::MetadataMap;
 
@@ -16,13 +17,13 @@ use crate::store::Store;
 #[derive(Clone, Debug)]
 pub(crate) struct Auth {
     store: Store,
-    platform_key: [u8; 32],
+    platform_key: PublicKey,
     clock: Clock,
 }
 
 impl Auth {
-    /// Tokens of the platform are signed by `platform_key`, raw Ed25519; those of orgs by the keys in `store`.
-    pub(crate) fn new(store: Store, platform_key: [u8; 32], clock: Clock) -> Auth {
+    /// Tokens of the platform are signed by `platform_key`; those of orgs by the keys in `store`.
+    pub(crate) fn new(store: Store, platform_key: PublicKey, clock: Clock) -> Auth {
         Auth { store, platform_key, clock }
     }
 
@@ -54,10 +55,15 @@ impl Auth {
         let Some(org) = token.org()? else {
             return Ok(token.verify(&self.platform_key, now_ms)?);
         };
-        let keys = self.store.org(&org).await?.map(|org| org.value.keys).unwrap_or_default();
-        let key = keys.iter().find(|key| key.kid == token.kid());
-        let key = key.ok_or(Reason::TokenWrongKey)?;
-        Ok(token.verify(&key.ed25519, now_ms)?)
+        let org = self.store.org(&org).await?.ok_or(Reason::TokenWrongKey)?.value;
+        let key = org.keys.iter().find(|key| key.kid == token.kid());
+        let key = key.and_then(|key| key.public_key().ok()).ok_or(Reason::TokenWrongKey)?;
+        let caller = token.verify(&key, now_ms)?;
+        let withdrawn = |id: &str| org.revoked_tokens.iter().any(|one| one.jti == id);
+        if caller.token_id.as_deref().is_some_and(withdrawn) {
+            return Err(Reason::TokenRevoked.into());
+        }
+        Ok(caller)
     }
 }
 

@@ -15,7 +15,7 @@ pub use stock::{
 };
 pub use terms::Terms;
 pub(crate) use terms::display_name;
-pub(crate) use time::timestamp;
+pub(crate) use time::{timestamp, unix_ms};
 
 use proto::id::{OrgId, SaleId};
 use proto::wire::admin::{self, sale::Class};

@@ -1,11 +1,13 @@
 //! The control plane put together: store, executor, services.
 
+use proto::token::PublicKey;
 use proto::wire::DESCRIPTORS;
 use runtime::clock::Clock;
 use runtime::decisions::{Decisions, DecisionsError};
 use runtime::drain::Drain;
 use runtime::metric;
-use runtime::server::{ReflectionError, ServerOptions, standard_routes};
+use runtime::server::{ReflectionError, Routed, ServerOptions, serve_service, standard_routes};
+use runtime::web::{Web, WebError};
 use tokio::net::TcpListener;
 
 use crate::api::{self, Desk};
@@ -14,6 +16,7 @@ use crate::config::Config;
 use crate::executor::{Executor, followed};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
+use crate::web;
 
 /// Why the control plane could not start. Etcd need not be there for that.
 #[derive(Debug, thiserror::Error)]
@@ -27,14 +30,18 @@ pub enum ServeError {
     /// The descriptors that were compiled in are broken.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
+    /// The HTTP bindings that were compiled in are broken.
+    #[error(transparent)]
+    Web(#[from] WebError),
 }
 
-/// Serves on `listener` and executes when leading, until the drain begins.
+/// Serves on `listener`, within `options`, and executes when leading, until the drain begins.
 ///
 /// # Errors
 /// [`ServeError`] before anything is served.
 pub async fn serve(
     listener: TcpListener,
+    options: ServerOptions,
     config: Config,
     clock: Clock,
     metrics: metric::Metrics,
@@ -52,12 +59,14 @@ pub async fn serve(
     };
     drain.spawn("executor", executor.run(drain.clone()));
     let desk = Desk {
-        auth: Auth::new(store.clone(), config.platform_key, clock.clone()),
+        auth: Auth::new(store.clone(), PublicKey::ed25519(&config.platform_key), clock.clone()),
         store,
         clock,
         cells_per_org: config.cells_per_org,
     };
     let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
-    runtime::server::serve(listener, routes, ServerOptions::default(), metrics, drain).await;
+    let options = ServerOptions { http1: true, ..options };
+    let web = Web::new(Routed::new(routes), web::options(), &metrics)?;
+    serve_service(listener, web, options, metrics, drain).await;
     Ok(())
 }

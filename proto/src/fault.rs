@@ -3,7 +3,10 @@
 //!
 //! A fault crosses the link as its number, so numbers are never used again for something else.
 
-use std::{fmt, time::Duration};
+mod details;
+
+use crate::limits::RETRY_SPREAD_MS_MAX;
+use std::fmt;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -83,8 +86,8 @@ reasons! {
 
     /// No token came along.
     TokenMissing = 20, "TOKEN_MISSING", Unauthenticated, No, "send a token as `authorization: Bearer`";
-    /// A token that cannot be read, or whose algorithm is not EdDSA.
-    TokenMalformed = 21, "TOKEN_MALFORMED", Unauthenticated, No, "the token is not a compact JWS with alg EdDSA and a kid";
+    /// A token that cannot be read, or whose algorithm no key can have.
+    TokenMalformed = 21, "TOKEN_MALFORMED", Unauthenticated, No, "the token is not a compact JWS with alg EdDSA, ES256 or RS256 and a kid";
     /// No registered key made its signature.
     TokenWrongKey = 22, "TOKEN_WRONG_KEY", Unauthenticated, No, "no registered key signed this token; register the key or use another";
     /// It was made for somebody else.
@@ -93,6 +96,10 @@ reasons! {
     TokenExpired = 24, "TOKEN_EXPIRED", Unauthenticated, No, "the token has expired; get a new one";
     /// The role may not make this call.
     RoleNotAllowed = 25, "ROLE_NOT_ALLOWED", PermissionDenied, No, "the token's role may not make this call";
+    /// Its time has not come.
+    TokenTooEarly = 26, "TOKEN_TOO_EARLY", Unauthenticated, No, "the token is not good yet; wait for its nbf, or get one that begins now";
+    /// Its org withdrew it.
+    TokenRevoked = 27, "TOKEN_REVOKED", Unauthenticated, No, "the token was withdrawn; get a new one";
 
     /// Before its time.
     SaleNotOpen = 30, "SALE_NOT_OPEN", FailedPrecondition, Later, "the sale is not open yet; wait for its start";
@@ -145,6 +152,12 @@ reasons! {
     BucketMoving = 63, "BUCKET_MOVING", Unavailable, Later, "the buyer's part of the sale is changing hands; wait";
     /// Not all that was decided is known here yet: what seems to be missing may exist.
     NotReady = 64, "NOT_READY", Unavailable, Later, "this router has just started and does not know yet what this call needs; ask again";
+    /// The org's share of this router is used up.
+    OrgRate = 65, "ORG_RATE", ResourceExhausted, Later, "this org asks too often at the moment; wait, or ask the platform for a larger share";
+    /// Too many calls, or too many bad tokens, from one address.
+    AddressRate = 66, "ADDRESS_RATE", ResourceExhausted, Later, "too many calls come from this address; wait";
+    /// As many watch as may: at this router, from this address, or on this connection.
+    TooManyWatchers = 67, "TOO_MANY_WATCHERS", ResourceExhausted, Later, "as many watch here, from this address or on this connection as can; poll GetSaleState once a second instead, and watch again later";
 }
 
 /// A refusal: the reason and what the caller needs to know beyond it.
@@ -171,6 +184,14 @@ impl Fault {
     /// A fault to be retried after a time.
     pub const fn later(reason: Reason, retry_after_ms: u32) -> Fault {
         Fault { reason, retry_after_ms, field: None }
+    }
+
+    /// The same with its time spread by `jitter`, from 0 to 1,000: lest all who are refused at one moment come back at
+    /// one. Up to half more, and at most [`RETRY_SPREAD_MS_MAX`].
+    pub fn spread(self, jitter: u32) -> Fault {
+        let most_ms = (self.retry_after_ms / 2).min(RETRY_SPREAD_MS_MAX);
+        let more_ms = most_ms * jitter.min(1_000) / 1_000;
+        Fault { retry_after_ms: self.retry_after_ms.saturating_add(more_ms), ..self }
     }
 
     /// A complaint about a field, named as in the `.proto` file.
@@ -216,16 +237,17 @@ impl std::error::Error for Fault {}
 
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Status {
+        let (code, label) = (fault.reason.code(), fault.reason.label());
+        let Some((name, complaint)) = &fault.field else {
+            // Most refusals, and all that come by the million.
+            let message = fault.reason.message();
+            let details = details::encode(code, message, label, fault.retry_after_ms);
+            return Status::with_details(code, message, details);
+        };
         let mut details = ErrorDetails::new();
-        details.set_error_info(fault.reason.label(), DOMAIN, std::collections::HashMap::new());
-        if fault.retry_after_ms > 0 {
-            details.set_retry_info(Some(Duration::from_millis(fault.retry_after_ms.into())));
-        }
-        let message = fault.to_string();
-        if let Some((name, complaint)) = fault.field {
-            details.add_bad_request_violation(name, complaint);
-        }
-        Status::with_error_details(fault.reason.code(), message, details)
+        details.set_error_info(label, DOMAIN, std::collections::HashMap::new());
+        details.add_bad_request_violation(*name, complaint);
+        Status::with_error_details(code, fault.to_string(), details)
     }
 }
 
@@ -240,9 +262,27 @@ mod tests {
             let fault = Fault::new(reason);
             let status = Status::from(fault.clone());
             assert_eq!(status.code(), reason.code(), "{reason:?}");
-            assert_eq!(Fault::of_status(&status), Some(fault), "{reason:?}");
+            assert_eq!(Fault::of_status(&status), Some(fault.clone()), "{reason:?}");
+            assert_eq!(status.message(), reason.message());
+            let late = Fault { retry_after_ms: 61_007, ..fault };
+            assert_eq!(Fault::of_status(&Status::from(late.clone())), Some(late), "{reason:?}");
             assert_eq!(reason.retry() == Retry::Later, Fault::new(reason).retry_after_ms > 0);
         }
+    }
+
+    #[test]
+    fn times_are_spread_upwards_and_not_far() {
+        let spread =
+            |ms, jitter| Fault::later(Reason::Overloaded, ms).spread(jitter).retry_after_ms;
+        let rows = [(0, 0, 0), (1, 1, 1), (250, 250, 375), (1_000, 1_000, 1_500)];
+        for (ms, least_ms, most_ms) in rows {
+            assert_eq!((spread(ms, 0), spread(ms, 1_000)), (least_ms, most_ms), "{ms}");
+        }
+        assert_eq!(spread(60_000, 1_000), 61_000);
+        assert_eq!(spread(1_000, 500), 1_250);
+        assert_eq!(spread(u32::MAX, 1_000), u32::MAX);
+        // What is no use to repeat stays so.
+        assert_eq!(Fault::new(Reason::SoldOut).spread(1_000), Fault::new(Reason::SoldOut));
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! The algorithm is fixed by the caller and only compared here, never chosen by what arrives.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 /// The header of everything that we sign.
 #[derive(Debug, Serialize, Deserialize)]
@@ -11,6 +12,15 @@ pub(crate) struct Header {
     pub(crate) alg: String,
     pub(crate) typ: String,
     pub(crate) kid: String,
+    /// Extensions that a reader must understand (RFC 7515, 4.1.11): we understand none.
+    #[serde(default, skip_serializing)]
+    crit: Option<IgnoredAny>,
+}
+
+impl Header {
+    pub(crate) fn new(alg: &str, typ: &str, kid: &str) -> Header {
+        Header { alg: alg.to_owned(), typ: typ.to_owned(), kid: kid.to_owned(), crit: None }
+    }
 }
 
 /// A compact JWS cut into its parts, its signature not yet checked.
@@ -33,7 +43,11 @@ pub(crate) fn cut(text: &str) -> Result<Unverified<'_>, Malformed> {
         return Err(Malformed);
     }
     let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Malformed)?;
-    Ok(Unverified { header: read(header)?, signed, payload, signature })
+    let header: Header = read(header)?;
+    if header.crit.is_some() {
+        return Err(Malformed);
+    }
+    Ok(Unverified { header, signed, payload, signature })
 }
 
 /// Reads one part.

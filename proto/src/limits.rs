@@ -7,12 +7,28 @@
 pub const BATCH_CALLS_MAX: usize = 256;
 /// Bytes of one frame's calls.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one call on the link: a ticket or a probe's payload, and names.
+pub const CALL_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of one message on the link: a frame's calls and what frames them.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// Bytes of one request of a buyer, merchant or operator.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one call's headers together.
 pub const METADATA_BYTES_MAX: u32 = 8 * 1024;
+/// Bytes of a path with its query: a ticket fits, and many more parameters than any call has.
+pub const PATH_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of a request as JSON, which needs more than the message that it makes.
+pub const JSON_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
+/// How long the body of a request as JSON may take to come.
+pub const JSON_BODY_MS: u64 = 5_000;
+/// Bytes of a message that is answered as JSON: a page of sales.
+pub const JSON_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How often a stream of events says that it lives while nothing else happens.
+pub const EVENTS_ALIVE_MS: u64 = 15_000;
+/// States of sales that a router keeps as events, for all who watch.
+pub const EVENTS_WRITTEN_MAX: usize = 1_024;
+/// When a client whose stream of events broke comes again, in milliseconds.
+pub const EVENTS_AGAIN_MS: std::ops::Range<u64> = 1_000..5_000;
 /// Bytes of a probe's payload.
 pub const PROBE_BYTES_MAX: usize = 1024;
 /// Bytes of a caller's token.
@@ -25,15 +41,62 @@ pub const HEAD_BYTES_MAX: usize = 1024;
 pub const RECEIPT_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of a payment method's name.
 pub const PAYMENT_METHOD_BYTES_MAX: usize = 128;
-/// How much later than its `exp` a token still counts: clocks differ.
+/// Bytes of a token's own id (`jti`).
+pub const TOKEN_ID_BYTES_MAX: usize = 64;
+/// Tokens of one org that are withdrawn at a time; each is forgotten when it has expired.
+pub const ORG_TOKENS_REVOKED_MAX: usize = 1_000;
+/// How long before its expiry a token may be withdrawn.
+pub const TOKEN_REVOKED_MS_MAX: u64 = 400 * 24 * 3_600_000;
+/// How much later than its `exp` a token still counts, and how much earlier than its `nbf`: clocks differ.
 pub const TOKEN_LEEWAY_MS: u64 = 2_000;
 /// Verified tokens that a router remembers.
 pub const TOKENS_REMEMBERED_MAX: usize = 524_288;
 
-/// Calls that wait on one stream of the link, in a router.
+/// Calls that wait on one stream of the link, in a router; beyond it a cell refuses them.
 pub const LINK_CALLS_WAITING_MAX: usize = 16_384;
-/// Frames that lie between a stream's reader or writer and the transport.
-pub const LINK_FRAMES_MAX: usize = 4;
+/// Calls of one stream that a cell has open, refusals included: a router with more does not read its answers.
+pub const LINK_CALLS_OPEN_MAX: usize = 2 * LINK_CALLS_WAITING_MAX;
+/// An org may have so many times as many places as are left: calls under way on a stream, payments in a pool. Alone it gets
+/// eight ninths of the room, and each of three who want all of it eight twenty-fifths.
+pub const ORG_ROOM_TIMES: usize = 8;
+/// Calls of one class that a router has under way at one process of a cell: never refused below the first, begun with the
+/// second, never more than the third, which is what a stage lets wait.
+pub const LINK_UNDER_WAY: (u32, u32, u32) = (32, 4_096, 8_192);
+/// Payments and refunds of one class under way at one process: its pool, and those who wait for it.
+pub const LINK_PAYMENTS_UNDER_WAY_MAX: u32 = 4_160;
+/// How often it is looked whether there are too many calls under way.
+pub const LINK_WINDOW_MS: u64 = 100;
+/// A round trip is fine up to the first, whatever its least was, and slow beyond the second: full batches take a
+/// multiple of what a lonely call takes, and are what a cell does most with.
+pub const LINK_ROUND_TRIP_MS: (u64, u64) = (100, 1_000);
+/// Between those, a round trip is fine up to so many times the least that was seen.
+pub const LINK_ROUND_TRIP_TIMES: u64 = 2;
+/// For how long the least round trip is remembered at least.
+pub const LINK_LEAST_MS: u64 = 10_000;
+/// Calls that are repeated after their link was lost, in a thousand of those asked, beyond ...
+pub const REPEATS_PERMILLE: u64 = 100;
+/// ... so many a second of one process, ...
+pub const REPEATS_PER_S: u64 = 10;
+/// ... and never more at once.
+pub const REPEATS_AT_ONCE_MAX: u64 = 1_000;
+/// How long a call whose link was lost waits for somebody to ask again.
+pub const REPEAT_WAIT_MS_MAX: u64 = 3_000;
+/// When a buyer may ask again whose bucket's cell cannot be reached: after as long as it has lasted, within these bounds.
+pub const BUCKET_AWAY_RETRY_MS: (u32, u32) = (250, 10_000);
+/// How long a call must have waited in vain to speak against the process that it waited for: callers with less patience
+/// do not.
+pub const EJECT_PATIENCE_MS: u64 = 1_000;
+/// A process is asked no more when so many calls failed in one window, and more than were answered or none for as long as
+/// [`EJECT_PATIENCE_MS`].
+pub const EJECT_FAILURES_MIN: u32 = 5;
+/// See [`EJECT_FAILURES_MIN`].
+pub const EJECT_WINDOW_MS: u64 = 5_000;
+/// How long it is asked no more the first time, and at most: it doubles while probes or calls fail.
+pub const EJECT_MS: (u64, u64) = (1_000, 30_000);
+/// Never more of a cell's processes than this part of them: when most seem to fail it is rather us.
+pub const EJECTED_PERMILLE_MAX: usize = 500;
+/// How long a probe may take that brings a process back.
+pub const EJECT_PROBE_MS_MAX: u64 = 1_000;
 /// How long a call may take when the caller set no deadline.
 pub const CALL_MS_DEFAULT: u32 = 5_000;
 /// How long a call may take at all.
@@ -166,12 +229,44 @@ pub const REFUND_PAUSE_MS: (u64, u64) = (2_000, 300_000);
 pub const BUYER_CALLS_PER_S: u32 = 10;
 /// See [`BUYER_CALLS_PER_S`].
 pub const BUYER_CALLS_BURST: u32 = 20;
-/// Buyers whose rate a router remembers.
-pub const BUYERS_REMEMBERED_MAX: usize = 262_144;
+/// Buyers whose rate a router remembers; as many addresses, and as many sales.
+pub const SUBJECTS_REMEMBERED_MAX: usize = 262_144;
+/// How often those that have used up nothing are looked for, when there is no room for another one.
+pub const SUBJECTS_SWEEP_MS: u64 = 1_000;
+/// Calls a second from one address, or one IPv6 network of 64 bits, at one router. A merchant's server calls for all of
+/// its buyers.
+pub const ADDRESS_CALLS_PER_S: u32 = 100_000;
+/// As many calls as a token counts for that nobody's key has signed: to find that out costs as much.
+pub const ADDRESS_BAD_TOKEN_CALLS: u32 = 100;
+/// Calls a second of one org at one router, unless its record says otherwise.
+pub const ORG_CALLS_PER_S: u32 = 100_000;
+/// Calls a second at one router.
+pub const ROUTER_CALLS_PER_S: u32 = 250_000;
+/// Calls that are under way at one router at a time.
+pub const CALLS_UNDER_WAY_MAX: usize = 65_536;
+/// How far ahead of its rate an address, a sale, an org or a router may run.
+pub const QUOTA_BURST_MS: u64 = 250;
+/// When a caller may ask again at the earliest who was refused because of what others have used up too.
+pub const QUOTA_SHARED_RETRY_MS: u32 = 1_000;
+/// By how much more than it says the time is spread after which a refused caller may ask again: half of it, at most this.
+pub const RETRY_SPREAD_MS_MAX: u32 = 1_000;
 /// Calls a second of one sale that one router passes on.
 pub const SALE_CALLS_PER_S: u32 = 50_000;
-/// Watchers of sales at one router.
+/// Watchers of sales at one router: one copy of a state serves all, but each has its stream and most have a socket.
 pub const WATCHERS_MAX: usize = 100_000;
+/// Watchers on one connection: more than any page needs, and places for calls are left.
+pub const WATCHERS_PER_CONNECTION_MAX: u32 = 100;
+/// Watchers from one address, or one IPv6 network of 64 bits: who takes a fifth of a router is one server, and polls.
+pub const WATCHERS_PER_ADDRESS_MAX: u32 = 20_000;
+/// Watchers that are woken at a time; then whatever else is due has its turn: a call waits for so many writes. More than
+/// fit into a worker's queue would push calls out of it, behind all of them.
+pub const WATCHERS_SLICE_MAX: usize = 64;
+/// How long watchers hear nothing while nothing changes; then they are told the state again.
+pub const WATCH_ALIVE_MS: u64 = 12_000;
+/// When a watcher who was refused may try again; they poll meanwhile.
+pub const WATCH_AGAIN_MS: u32 = 5_000;
+/// Bytes of one stream's states that wait in memory for a watcher who reads slowly, besides the newest.
+pub const WATCH_UNSENT_BYTES_MAX: usize = 16 * 1024;
 /// Times a second that a bucket's state is told.
 pub const STATES_PER_S: u32 = 4;
 /// After this long without news a bucket's state is shown as old.
@@ -180,9 +275,20 @@ pub const STATE_STALE_MS: u64 = 1_000;
 const _: () = {
     assert!(LINK_MESSAGE_BYTES_MAX > FRAME_BYTES_MAX + BATCH_CALLS_MAX * 32);
     assert!(TICKET_BYTES_MAX + 256 < REQUEST_BYTES_MAX);
+    assert!(TICKET_BYTES_MAX + PAYMENT_METHOD_BYTES_MAX + 512 < CALL_BYTES_MAX);
+    assert!(PROBE_BYTES_MAX + 512 < CALL_BYTES_MAX);
+    assert!(CALL_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(LINK_UNDER_WAY.0 <= LINK_UNDER_WAY.1 && LINK_UNDER_WAY.1 <= LINK_UNDER_WAY.2);
+    assert!(LINK_UNDER_WAY.2 as usize <= STAGE_CALLS_WAITING_MAX);
+    assert!(LINK_PAYMENTS_UNDER_WAY_MAX as usize == PAYMENTS_UNDER_WAY_MAX + PAYMENTS_WAITING_MAX);
+    assert!((LINK_UNDER_WAY.2 + LINK_PAYMENTS_UNDER_WAY_MAX) as usize <= LINK_CALLS_WAITING_MAX);
+    assert!(TICKET_BYTES_MAX + 256 < PATH_BYTES_MAX);
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
+    // States come before a stream of events would have to say by itself that it lives.
+    assert!(WATCH_ALIVE_MS + 2_000 < EVENTS_ALIVE_MS);
+    assert!(WATCHERS_PER_ADDRESS_MAX as usize <= WATCHERS_MAX);
     assert!(SWEEP_MOVES_MAX <= BATCH_CALLS_MAX);
     assert!(WRITER_SLOW_MS * 2 < CALL_MS_DEFAULT as u64);
     assert!(TRANSFER_UNITS_MAX <= SALE_UNITS_MAX);

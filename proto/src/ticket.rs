@@ -60,7 +60,7 @@ pub struct TicketKey {
 impl TicketKey {
     /// The key called `kid` with this secret.
     pub fn new(kid: &str, secret: &[u8]) -> TicketKey {
-        let header = Header { alg: ALG.into(), typ: TYP.into(), kid: kid.into() };
+        let header = Header::new(ALG, TYP, kid);
         TicketKey {
             kid: kid.into(),
             header: jws::write(&header).into(),

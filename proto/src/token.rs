@@ -1,21 +1,25 @@
-//! Tokens: who a caller is. A compact JWS with EdDSA, signed by a key that the org (or the platform) registered.
+//! Tokens: who a caller is. A compact JWS, signed by a key that the org (or the platform) registered.
 //!
 //! The org of a call comes from its verified token and from nowhere else. Verifying takes the registered keys and the
-//! time as values; finding the keys is the caller's work. Nothing is accepted that lacks a `kid`, and the algorithm is
-//! never taken from the token.
+//! time as values; finding the keys, and the tokens that were withdrawn, is the caller's work. Nothing is accepted that
+//! lacks a `kid`, and the algorithm is the key's ([`PublicKey`]), never the token's.
 
 use crate::fault::Reason;
 use crate::id::OrgId;
-use crate::jws::{self, Header};
-use crate::limits::{TOKEN_BYTES_MAX, TOKEN_LEEWAY_MS};
-use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use crate::jws;
+use crate::limits::{TOKEN_BYTES_MAX, TOKEN_ID_BYTES_MAX, TOKEN_LEEWAY_MS};
+use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
+
+mod key;
+mod rsa;
+
+pub use key::{Algorithm, BadKey, KeyPair, PublicKey};
 
 /// The audience of every token.
 pub const AUDIENCE: &str = "floodgate";
 /// The issuer of operators' tokens.
 pub const PLATFORM: &str = "platform";
-const ALG: &str = "EdDSA";
 const TYP: &str = "JWT";
 /// Bytes of a key's hash in its own name.
 const KID_BYTES: usize = 4;
@@ -45,6 +49,20 @@ pub struct Claims {
     pub role: Role,
     /// Unix seconds after which it is void.
     pub exp: u64,
+    /// Unix seconds before which it is not good yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nbf: Option<u64>,
+    /// Its own id, by which it can be withdrawn; at most 64 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+}
+
+impl Claims {
+    /// What a token says of `sub`, who has this role with `iss`, until `exp` (unix seconds).
+    pub fn new(iss: impl Into<String>, sub: impl Into<String>, role: Role, exp: u64) -> Claims {
+        let (iss, aud, sub) = (iss.into(), AUDIENCE.to_owned(), sub.into());
+        Claims { iss, aud, sub, role, exp, nbf: None, jti: None }
+    }
 }
 
 /// A verified caller.
@@ -58,12 +76,15 @@ pub struct Caller {
     pub role: Role,
     /// Unix milliseconds after which the token is void.
     pub expires_ms: u64,
+    /// The token's own id, if it has one: whether it was withdrawn is for whoever knows what was.
+    pub token_id: Option<Box<str>>,
 }
 
 /// Whose key a token claims to be signed with, before anything is verified.
 #[derive(Debug)]
 pub struct Unverified<'a> {
     parts: jws::Unverified<'a>,
+    algorithm: Algorithm,
     claims: Claims,
 }
 
@@ -76,23 +97,32 @@ impl std::fmt::Debug for jws::Unverified<'_> {
 /// Reads a token without believing it, to find out which key to ask for.
 ///
 /// # Errors
-/// [`Reason::TokenMalformed`] unless it is a compact JWS with `alg` EdDSA, a `kid` and all claims.
+/// [`Reason::TokenMalformed`] unless it is a compact JWS with an `alg` of [`Algorithm::ALL`], a `kid` and all claims.
 pub fn read(token: &str) -> Result<Unverified<'_>, Reason> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Reason::TokenMalformed);
     }
     let parts = jws::cut(token).map_err(|_| Reason::TokenMalformed)?;
-    if parts.header.alg != ALG || parts.header.typ != TYP || parts.header.kid.is_empty() {
+    let algorithm = Algorithm::named(&parts.header.alg).ok_or(Reason::TokenMalformed)?;
+    if parts.header.typ != TYP || parts.header.kid.is_empty() {
         return Err(Reason::TokenMalformed);
     }
     let claims: Claims = jws::read(parts.payload).map_err(|_| Reason::TokenMalformed)?;
-    Ok(Unverified { parts, claims })
+    if claims.jti.as_ref().is_some_and(|id| id.is_empty() || id.len() > TOKEN_ID_BYTES_MAX) {
+        return Err(Reason::TokenMalformed);
+    }
+    Ok(Unverified { parts, algorithm, claims })
 }
 
 impl Unverified<'_> {
     /// The `kid`.
     pub fn kid(&self) -> &str {
         &self.parts.header.kid
+    }
+
+    /// What it says, whether or not that is so.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// The org that is said to have issued it; none for the platform.
@@ -106,15 +136,16 @@ impl Unverified<'_> {
         crate::id::parse_org(&self.claims.iss).map(Some).map_err(|_| Reason::TokenMalformed)
     }
 
-    /// Checks signature, audience, time and role against the issuer's key (raw Ed25519, 32 bytes).
+    /// Checks algorithm, signature, audience, time and role against the issuer's key.
     ///
     /// # Errors
     /// The reason for which it is refused; the signature is looked at first.
-    pub fn verify(self, key: &[u8], now_ms: u64) -> Result<Caller, Reason> {
+    pub fn verify(self, key: &PublicKey, now_ms: u64) -> Result<Caller, Reason> {
         let org = self.org()?;
-        UnparsedPublicKey::new(&ED25519, key)
-            .verify(self.parts.signed.as_bytes(), &self.parts.signature)
-            .map_err(|_| Reason::TokenWrongKey)?;
+        if self.algorithm != key.algorithm() {
+            return Err(Reason::TokenWrongKey);
+        }
+        key.check(self.parts.signed, &self.parts.signature)?;
         if self.claims.aud != AUDIENCE {
             return Err(Reason::TokenWrongAudience);
         }
@@ -122,101 +153,32 @@ impl Unverified<'_> {
         if now_ms >= expires_ms.saturating_add(TOKEN_LEEWAY_MS) {
             return Err(Reason::TokenExpired);
         }
+        let begins_ms = self.claims.nbf.unwrap_or(0).saturating_mul(1000);
+        if now_ms.saturating_add(TOKEN_LEEWAY_MS) < begins_ms {
+            return Err(Reason::TokenTooEarly);
+        }
         // Orgs speak for their buyers and merchants, the platform for its operators, nobody for the other.
         if (self.claims.role == Role::Operator) != org.is_none() {
             return Err(Reason::RoleNotAllowed);
         }
-        Ok(Caller { org, subject: self.claims.sub.into(), role: self.claims.role, expires_ms })
+        let Claims { sub, role, jti, .. } = self.claims;
+        let (subject, token_id) = (sub.into(), jti.map(Into::into));
+        Ok(Caller { org, subject, role, expires_ms, token_id })
     }
 }
 
-/// The name that a public key (raw Ed25519) has by itself: `k` and the first bytes of its SHA-256.
+/// The name that a public key has by itself: `k` and the first bytes of its SHA-256.
 pub fn kid_of(public_key: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, public_key);
     format!("k{}", crate::id::hex(&hash.as_ref()[..KID_BYTES]))
 }
 
-/// Signs `claims` with the key called `kid`.
+/// Signs `claims` with the key called `kid`: EdDSA. [`KeyPair::sign`] does it with a key of any kind.
 pub fn sign(key: &Ed25519KeyPair, kid: &str, claims: &Claims) -> String {
-    let header = Header { alg: ALG.into(), typ: TYP.into(), kid: kid.into() };
-    let signed = format!("{}.{}", jws::write(&header), jws::write(claims));
+    let signed = key::to_sign(Algorithm::EdDsa, kid, claims);
     let signature = key.sign(signed.as_bytes());
     jws::seal(signed, signature.as_ref())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use ring::signature::KeyPair;
-
-    fn key(seed: u8) -> Ed25519KeyPair {
-        Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap()
-    }
-
-    fn claims() -> Claims {
-        Claims {
-            iss: "orgs/acme".into(),
-            aud: AUDIENCE.into(),
-            sub: "ada".into(),
-            role: Role::Buyer,
-            exp: 2_000,
-        }
-    }
-
-    fn check(claims: &Claims, now_ms: u64, expected: Result<(), Reason>) {
-        let token = sign(&key(1), "k1", claims);
-        let verified =
-            read(&token).and_then(|token| token.verify(key(1).public_key().as_ref(), now_ms));
-        assert_eq!(verified.map(|_| ()), expected, "{claims:?} at {now_ms}");
-    }
-
-    #[test]
-    fn verdicts() {
-        let with = |change: fn(&mut Claims)| {
-            let mut claims = claims();
-            change(&mut claims);
-            claims
-        };
-        check(&claims(), 1_999_999, Ok(()));
-        check(&claims(), 2_000_000 + TOKEN_LEEWAY_MS, Err(Reason::TokenExpired));
-        check(&with(|c| c.aud = "other".into()), 0, Err(Reason::TokenWrongAudience));
-        check(&with(|c| c.iss = "acme".into()), 0, Err(Reason::TokenMalformed));
-        check(&with(|c| c.iss = PLATFORM.into()), 0, Err(Reason::RoleNotAllowed));
-        check(&with(|c| c.role = Role::Operator), 0, Err(Reason::RoleNotAllowed));
-        check(&with(|c| c.exp = u64::MAX), u64::MAX - 1, Ok(()));
-    }
-
-    #[test]
-    fn other_keys_and_algorithms_are_refused() {
-        let token = sign(&key(1), "k1", &claims());
-        let verdict = read(&token).unwrap().verify(key(2).public_key().as_ref(), 0);
-        assert_eq!(verdict, Err(Reason::TokenWrongKey));
-        for (alg, kid) in [("none", "k1"), ("HS256", "k1"), ("EdDSA", "")] {
-            let header = Header { alg: alg.into(), typ: TYP.into(), kid: kid.into() };
-            let forged =
-                jws::seal(format!("{}.{}", jws::write(&header), jws::write(&claims())), &[0; 64]);
-            assert_eq!(read(&forged).map(|_| ()), Err(Reason::TokenMalformed), "{alg}");
-        }
-    }
-
-    #[test]
-    fn every_flipped_bit_is_noticed() {
-        let token = sign(&key(1), "k1", &claims());
-        for bit in 0..token.len() * 8 {
-            let mut bytes = token.clone().into_bytes();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            let Ok(text) = String::from_utf8(bytes) else { continue };
-            let verdict =
-                read(&text).and_then(|token| token.verify(key(1).public_key().as_ref(), 0));
-            assert!(verdict.is_err(), "bit {bit}");
-        }
-    }
-
-    #[test]
-    fn the_format_is_frozen() {
-        assert_eq!(
-            sign(&key(1), "k1", &claims()),
-            "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6ImsxIn0.eyJpc3MiOiJvcmdzL2FjbWUiLCJhdWQiOiJmbG9vZGdhdGUiLCJzdWIiOiJhZGEiLCJyb2xlIjoiYnV5ZXIiLCJleHAiOjIwMDB9.cPphvWfboU18ps69LjyFlLh5SrUi-hdZEPTX_o3RJrBRQQffF2ADBlIR5vUhLredVpaju0dD_8L0y2bcjlZKCA"
-        );
-    }
-}
+mod tests;

@@ -5,11 +5,11 @@ mod asked;
 mod money;
 mod order;
 mod probe;
+mod reach;
 mod storefront;
 mod ticket;
-mod watch;
 
-pub(crate) use asked::Edge;
+pub(crate) use asked::{Asked, Edge};
 pub(crate) use probe::ProbeApi;
 pub(crate) use storefront::StorefrontApi;
 

@@ -6,24 +6,36 @@
 //! What is in it is used, however old it is; what is not in it is only denied once etcd itself has told everything
 //! ([`Directory::missing`]).
 
+use crate::quota::Rate;
+use bytes::Bytes;
 use prost::Message;
 use proto::fault::Reason;
 use proto::id::{BuyerKey, OrgId, SaleId};
 use proto::keys;
 use proto::ticket::TicketKey;
+use proto::token::PublicKey;
 use proto::wire::admin::sale::Class;
 use proto::wire::cell::{CellRecord, OrgRecord, ProcessRecord, SaleRecord, sale_record::State};
 use ring::hmac;
 use runtime::decisions::Snapshot;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 /// An org as calls need it.
 #[derive(Debug)]
 pub(crate) struct OrgEntry {
-    /// Keys by their `kid`: raw Ed25519.
-    pub(crate) keys: Vec<(Box<str>, [u8; 32])>,
+    /// Its record as it was read.
+    record: Bytes,
+    /// Keys by their `kid`.
+    keys: Vec<(Box<str>, Arc<PublicKey>)>,
+    /// Ids of tokens that it has withdrawn.
+    revoked: HashSet<Box<str>>,
     pub(crate) cells: Vec<Box<str>>,
+    /// Calls a second; 0 means the default.
+    pub(crate) calls_per_s: u32,
+    /// What it has used up of them.
+    pub(crate) rate: Arc<Rate>,
 }
 
 /// A sale as calls need it.
@@ -34,6 +46,8 @@ pub(crate) struct SaleEntry {
     pub(crate) name: Box<str>,
     pub(crate) record: SaleRecord,
     pub(crate) standard: bool,
+    /// Its org as a number, for queues and counters.
+    pub(crate) org_number: u64,
     buyer_key: hmac::Key,
     buckets: u32,
 }
@@ -62,11 +76,16 @@ impl Directory {
     /// when etcd told it to this process, and not when it is what a process before this one left on disk.
     pub(crate) fn new(snapshot: &Snapshot, current: bool, before: &Directory) -> Directory {
         let mut directory = Directory { current, ..Directory::default() };
-        for (_, entry) in snapshot.prefix(keys::ORGS) {
-            let Ok(record) = OrgRecord::decode(entry.value.clone()) else { continue };
-            if let Ok(org) = record.org.parse() {
-                directory.orgs.insert(org, Arc::new(OrgEntry::new(record)));
-            }
+        for (key, entry) in snapshot.prefix(keys::ORGS) {
+            let id = key.strip_prefix(keys::ORGS).and_then(|id| id.parse::<OrgId>().ok());
+            directory.orgs.extend(match id.and_then(|id| before.orgs.get_key_value(&id)) {
+                Some((id, known)) if known.record == entry.value => {
+                    Some((id.clone(), known.clone()))
+                }
+                // Whoever is given another key or quota has used up what they have used up.
+                Some((_, known)) => OrgEntry::new(&entry.value, known.rate.clone()),
+                None => OrgEntry::new(&entry.value, Arc::default()),
+            });
         }
         for (_, entry) in snapshot.prefix(keys::SALES) {
             let Ok(record) = SaleRecord::decode(entry.value.clone()) else { continue };
@@ -128,10 +147,36 @@ impl Directory {
 }
 
 impl OrgEntry {
-    fn new(record: OrgRecord) -> OrgEntry {
-        let keys = record.keys.into_iter();
-        let keys = keys.filter_map(|key| Some((key.kid.into(), key.ed25519.try_into().ok()?)));
-        OrgEntry { keys: keys.collect(), cells: record.cells.into_iter().map(Into::into).collect() }
+    /// None: the record cannot be read. A key that cannot be read signs nothing.
+    fn new(value: &Bytes, rate: Arc<Rate>) -> Option<(OrgId, Arc<OrgEntry>)> {
+        let record = OrgRecord::decode(value.clone()).ok()?;
+        let keys = record.keys.iter();
+        let keys = keys
+            .filter_map(|key| Some((key.kid.as_str().into(), Arc::new(key.public_key().ok()?))));
+        let entry = OrgEntry {
+            keys: keys.collect(),
+            revoked: record.revoked_tokens.into_iter().map(|token| token.jti.into()).collect(),
+            cells: record.cells.into_iter().map(Into::into).collect(),
+            calls_per_s: record.calls_per_s,
+            record: value.clone(),
+            rate,
+        };
+        Some((record.org.parse().ok()?, Arc::new(entry)))
+    }
+
+    /// The key called `kid`.
+    pub(crate) fn key(&self, kid: &str) -> Option<&Arc<PublicKey>> {
+        self.keys.iter().find(|(known, _)| **known == *kid).map(|(_, key)| key)
+    }
+
+    /// Whether this is one of its keys.
+    pub(crate) fn has_key(&self, key: &Arc<PublicKey>) -> bool {
+        self.keys.iter().any(|(_, known)| Arc::ptr_eq(known, key) || known == key)
+    }
+
+    /// Whether it has withdrawn a token of this id.
+    pub(crate) fn has_revoked(&self, token_id: Option<&str>) -> bool {
+        token_id.is_some_and(|id| self.revoked.contains(id))
     }
 }
 
@@ -143,6 +188,7 @@ impl SaleEntry {
             org: record.org.parse().ok()?,
             name: format!("orgs/{}/sales/{}", record.org, record.sale).into(),
             standard: record.class == i32::from(Class::Standard),
+            org_number: BuildHasherDefault::<DefaultHasher>::default().hash_one(&record.org),
             buyer_key: hmac::Key::new(hmac::HMAC_SHA256, &record.buyer_key),
             buckets: u32::try_from(record.buckets.len()).ok()?,
             record,

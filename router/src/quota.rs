@@ -1,95 +1,162 @@
-//! Quotas: how often one buyer may call, and how many calls for one sale are passed on.
+//! Quotas: how many calls a second one address, buyer, sale and org may make at this router, and all of them together.
 //!
-//! A rate is kept as one instant a subject: the time up to which it is used up (GCRA). Memory is bounded: subjects that
-//! have used up nothing are forgotten first, and whoever finds no room is let through.
+//! A rate is kept as one instant a subject: the time up to which it is used up ([`gcra`]). What many share (an org's
+//! rate, everybody's) is not used up by what matters least: under pressure calls are given up in their order of worth
+//! ([`crate::shed`]). Memory is bounded: by the orgs that are registered, and by a named number of addresses, buyers and
+//! sales ([`many`]).
+//!
+//! Each router counts by itself. Behind a balancer a subject has its rate once at each.
 
+mod gcra;
+mod many;
+mod one;
+
+use crate::directory::OrgEntry;
+use crate::shed::{self, Permille, Worth};
+use gcra::Allowance;
+use many::Rates;
 use proto::fault::{Fault, Reason};
-use proto::limits::BUYERS_REMEMBERED_MAX;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use proto::limits::{
+    ADDRESS_BAD_TOKEN_CALLS, CALLS_UNDER_WAY_MAX, QUOTA_BURST_MS, QUOTA_SHARED_RETRY_MS,
+};
+use proto::token::Caller;
+use runtime::server::Source;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::time::Instant;
 
-const SHARDS: usize = 64;
+pub(crate) use one::Rate;
 
-/// A rate for each of many subjects.
-#[derive(Debug)]
-pub(crate) struct Quota {
-    reason: Reason,
-    /// Between two calls at the full rate.
-    interval_us: u64,
-    /// How far ahead of its rate a subject may run.
-    burst_us: u64,
-    begin: Instant,
-    hasher: RandomState,
-    shards: Vec<Mutex<HashMap<u64, u64>>>,
+/// Calls a second; 0 means as many as come, except for buyers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) address: u32,
+    pub(crate) buyer: u32,
+    pub(crate) buyer_burst: u32,
+    pub(crate) sale: u32,
+    /// Of an org whose record says nothing else.
+    pub(crate) org: u32,
+    pub(crate) all: u32,
 }
 
-impl Quota {
-    /// `per_s` calls a second, `burst` at once; beyond it calls are refused for `reason`.
-    pub(crate) fn new(reason: Reason, per_s: u32, burst: u32) -> Quota {
-        let interval_us = 1_000_000 / u64::from(per_s.clamp(1, 1_000_000));
-        Quota {
-            reason,
-            interval_us,
-            burst_us: interval_us * u64::from(burst.max(1)),
+/// What is used up of every rate.
+#[derive(Debug)]
+pub(crate) struct Quotas {
+    begin: Instant,
+    addresses: Option<Rates>,
+    buyers: Rates,
+    sales: Option<Rates>,
+    org: u32,
+    all: (Option<Allowance>, Rate),
+    under_way: AtomicUsize,
+}
+
+/// A call that is under way, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Quotas {
+    /// Nothing is used up yet.
+    pub(crate) fn new(limits: Limits) -> Quotas {
+        let Limits { address, buyer, buyer_burst, sale, org, all } = limits;
+        Quotas {
             begin: Instant::now(),
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            addresses: shared(address).map(Rates::new),
+            buyers: Rates::new(Allowance::new(buyer, buyer_burst)),
+            sales: shared(sale).map(Rates::new),
+            org,
+            all: (shared(all), Rate::default()),
+            under_way: AtomicUsize::new(0),
         }
     }
 
-    /// Counts a call of a subject, or refuses it and says when to come again.
-    pub(crate) fn take(&self, subject: impl Hash) -> Result<(), Fault> {
-        let now_us = u64::try_from(self.begin.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.take_at(self.hasher.hash_one(subject), now_us)
+    /// Counts a call as under way.
+    pub(crate) fn enter(&self) -> UnderWay<'_> {
+        self.under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay(&self.under_way)
     }
 
-    fn take_at(&self, hash: u64, now_us: u64) -> Result<(), Fault> {
-        let shard = usize::try_from(hash % SHARDS as u64).unwrap_or(0);
-        let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.len() >= BUYERS_REMEMBERED_MAX / SHARDS && !shard.contains_key(&hash) {
-            shard.retain(|_, used_us| *used_us > now_us);
-            if shard.len() >= BUYERS_REMEMBERED_MAX / SHARDS {
-                return Ok(());
-            }
-        }
-        let used_us = shard.entry(hash).or_insert(now_us);
-        let next_us = (*used_us).max(now_us) + self.interval_us;
-        if next_us > now_us + self.burst_us {
-            let wait_us = next_us - now_us - self.burst_us;
-            let wait_ms = u32::try_from(wait_us.div_ceil(1_000)).unwrap_or(u32::MAX);
-            return Err(Fault::later(self.reason, wait_ms.max(1)));
-        }
-        *used_us = next_us;
-        Ok(())
+    /// An instant as rates are kept.
+    pub(crate) fn now_ns(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.begin).as_nanos()).unwrap_or(u64::MAX)
     }
+
+    /// Whether anybody needs to know where calls come from.
+    pub(crate) fn counts_addresses(&self) -> bool {
+        self.addresses.is_some()
+    }
+
+    /// A call from an address.
+    pub(crate) fn address(&self, address: Option<IpAddr>, now_ns: u64) -> Result<(), Fault> {
+        let (Some(rates), Some(address)) = (&self.addresses, address) else { return Ok(()) };
+        let taken = rates.take(Source::from(address), now_ns);
+        taken.map_err(|wait_ns| crowded(Reason::AddressRate, wait_ns))
+    }
+
+    /// That call came with a token that nobody's key had signed: to find that out cost as much as many calls do.
+    pub(crate) fn bad_token(&self, address: Option<IpAddr>, now_ns: u64) {
+        if let (Some(rates), Some(address)) = (&self.addresses, address) {
+            rates.charge(Source::from(address), ADDRESS_BAD_TOKEN_CALLS, now_ns);
+        }
+    }
+
+    /// A call of a buyer, or of a merchant.
+    pub(crate) fn buyer(&self, caller: &Caller, now_ns: u64) -> Result<(), Fault> {
+        let taken = self.buyers.take((&caller.org, &caller.subject), now_ns);
+        taken.map_err(|wait_ns| Fault::later(Reason::BuyerRate, wait_ms(wait_ns)))
+    }
+
+    /// A call that is passed on to a sale's cells.
+    pub(crate) fn sale(&self, sale: &str, now_ns: u64) -> Result<(), Fault> {
+        let Some(rates) = &self.sales else { return Ok(()) };
+        rates.take(sale, now_ns).map_err(|wait_ns| crowded(Reason::SaleRate, wait_ns))
+    }
+
+    /// A call of an org.
+    pub(crate) fn org(&self, org: &OrgEntry, worth: Worth, now_ns: u64) -> Result<(), Fault> {
+        let per_s = if org.calls_per_s > 0 { org.calls_per_s } else { self.org };
+        let Some(allowance) = shared(per_s) else { return Ok(()) };
+        let taken = org.rate.take(allowance, now_ns, worth);
+        taken.map_err(|wait_ns| crowded(Reason::OrgRate, wait_ns))
+    }
+
+    /// A call of anybody.
+    pub(crate) fn all(&self, worth: Worth, now_ns: u64) -> Result<(), Fault> {
+        if !shed::passes(self.occupied(), worth) {
+            return Err(Fault::later(Reason::Overloaded, QUOTA_SHARED_RETRY_MS));
+        }
+        let (Some(allowance), rate) = &self.all else { return Ok(()) };
+        let taken = rate.take(*allowance, now_ns, worth);
+        taken.map_err(|wait_ns| crowded(Reason::Overloaded, wait_ns))
+    }
+
+    /// How many of the calls that may be under way are.
+    fn occupied(&self) -> Permille {
+        let calls = self.under_way.load(Ordering::Relaxed).min(CALLS_UNDER_WAY_MAX);
+        u32::try_from(calls * 1_000 / CALLS_UNDER_WAY_MAX).unwrap_or(1_000)
+    }
+}
+
+/// A rate that many use at the same time, with a burst of [`QUOTA_BURST_MS`]; none: as many as come.
+fn shared(per_s: u32) -> Option<Allowance> {
+    let burst = u64::from(per_s) * QUOTA_BURST_MS / 1_000;
+    (per_s > 0).then(|| Allowance::new(per_s, u32::try_from(burst).unwrap_or(u32::MAX)))
+}
+
+/// A refusal of one of many: the next place is free at once and not for all of them.
+fn crowded(reason: Reason, wait_ns: u64) -> Fault {
+    Fault::later(reason, wait_ms(wait_ns).max(QUOTA_SHARED_RETRY_MS))
+}
+
+fn wait_ms(wait_ns: u64) -> u32 {
+    u32::try_from(wait_ns.div_ceil(1_000_000)).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_burst_then_the_rate_and_others_are_not_concerned() {
-        let quota = Quota::new(Reason::BuyerRate, 10, 3);
-        for _ in 0..3 {
-            assert_eq!(quota.take_at(1, 0), Ok(()));
-        }
-        assert_eq!(quota.take_at(1, 0), Err(Fault::later(Reason::BuyerRate, 100)));
-        assert_eq!(quota.take_at(2, 0), Ok(()));
-        assert_eq!(quota.take_at(1, 100_000), Ok(()));
-        assert!(quota.take_at(1, 100_000).is_err());
-        assert_eq!(quota.take_at(1, 10_000_000), Ok(()));
-    }
-
-    #[test]
-    fn memory_is_bounded() {
-        let quota = Quota::new(Reason::BuyerRate, 1, 1);
-        for subject in 0..(BUYERS_REMEMBERED_MAX as u64 * 2) {
-            quota.take_at(subject, 0).unwrap();
-        }
-        let held: usize = quota.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
-        assert!(held <= BUYERS_REMEMBERED_MAX);
-    }
-}
+mod tests;

@@ -4,29 +4,42 @@ use crate::api::{Edge, ProbeApi, StorefrontApi};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::link::Links;
+use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
-use crate::quota::Quota;
+use crate::quota::Quotas;
 use crate::states::States;
+use crate::watch::Watches;
+use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
-use proto::fault::Reason;
 use proto::keys;
-use proto::limits::REQUEST_BYTES_MAX;
+use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX, WATCH_UNSENT_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
-use runtime::server::{Explained, Front, ServerOptions, serve_service, standard_routes};
+use runtime::server::{
+    Explained, Front, Proxies, ServerOptions, Shared, serve_service, standard_routes,
+};
+use runtime::tls::TlsClient;
+use runtime::web::Web;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Runs a router until its drain begins.
+/// How long one connection of a storefront lasts.
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Runs a router until its drain begins. `tls` is how it speaks to cells; none: in the clear.
 ///
 /// # Errors
 /// When etcd's addresses cannot be read. An etcd that is away is not waited for when there is a snapshot.
-pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
-    let Context { clock, drain, metrics, readiness, listener, data_dir, .. } = context;
+pub async fn run(
+    config: Config,
+    tls: Option<TlsClient>,
+    context: Context,
+) -> Result<(), PlaneError> {
+    let Context { clock, drain, metrics, readiness, listener, server, data_dir, .. } = context;
     let prefixes = vec![
         Prefix::hot(keys::SALES),
         Prefix::hot(keys::PROCESSES),
@@ -39,16 +52,21 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     };
     let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
 
+    if let Some(tls) = &tls {
+        tls.follow("cells", &metrics, &drain);
+    }
     let states = Arc::new(States::default());
+    let link_metrics = LinkMetrics::new(&metrics);
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), drain.clone()),
+        links: Links::new(states.clone(), tls, drain.clone(), link_metrics.clone()),
         states,
         auth: Auth::new(),
-        buyers: Quota::new(Reason::BuyerRate, config.buyer_calls_per_s, config.buyer_calls_burst),
-        sales: Quota::new(Reason::SaleRate, config.sale_calls_per_s, config.sale_calls_per_s / 4),
+        quotas: Quotas::new(config.limits()),
+        proxies: Proxies::new(config.proxies.clone()),
         metrics: RouterMetrics::new(&metrics),
+        link_metrics,
     });
     readiness.set("decisions", false);
     let (following, ready) = (edge.clone(), readiness.clone());
@@ -57,23 +75,45 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         follow(&following, &decisions, &token, || ready.set("decisions", true)).await;
     });
 
-    let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
+    let watches = Watches::new(config.watchers_max, &metrics, drain.clone());
+    let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), watches))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let probe = ProbeServiceServer::new(ProbeApi { edge, open: config.open_probe })
+    let web = web::options(edge.clone(), config.cors_origins.clone());
+    let probe = ProbeServiceServer::new(ProbeApi { edge: edge.clone(), open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
-    let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
+    // All who watch a sale get the same bytes.
+    let storefront = Shared::new(Explained::new(storefront, explain));
+    let probe = Explained::new(probe, explain);
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    let options = ServerOptions { name: "storefront", ..ServerOptions::default() };
+    // Who is measured without checks does without this, too.
+    let peers = edge.quotas.counts_addresses() && !config.open_probe;
+    let options = ServerOptions { peers, ..port(server) };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
-        let front = Front::new(probe, routes.add_service(storefront));
+        let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     } else {
-        let front = Front::new(storefront, routes.add_service(probe));
+        let front = Web::new(Front::new(storefront, routes.add_service(probe)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     }
     Ok(())
+}
+
+/// The limits of the port that storefronts call.
+fn port(server: ServerOptions) -> ServerOptions {
+    ServerOptions {
+        name: "storefront",
+        http1: true,
+        headers_max_bytes: METADATA_BYTES_MAX,
+        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
+        age_max: Some(AGE_MAX),
+        age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
+        unsent_bytes: WATCH_UNSENT_BYTES_MAX,
+        // A connection may watch only so often.
+        connected: &["/WatchSale", "/events"],
+        ..server
+    }
 }
 
 /// Makes the directory anew with every change of the decisions.
@@ -88,6 +128,7 @@ async fn follow(edge: &Edge, decisions: &Decisions, token: &CancellationToken, r
             let directory = Directory::new(&decisions.snapshot(), current, &before);
             edge.links.follow(&directory);
             edge.directory.store(Arc::new(directory));
+            edge.states.look_again();
             ready();
         }
         tokio::select! {

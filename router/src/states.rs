@@ -80,6 +80,14 @@ impl States {
         self.sale(sale).changed.subscribe()
     }
 
+    /// Something was decided: whoever watches looks again.
+    pub(crate) fn look_again(&self) {
+        let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
+        for sale in sales.values() {
+            sale.changed.send_modify(|version| *version += 1);
+        }
+    }
+
     /// Whether no unit of the sale is free, live, in transit, or unheard of: final while nobody adds stock.
     pub(crate) fn is_sold_out(&self, entry: &SaleEntry) -> bool {
         let sales = self.sales.read().unwrap_or_else(PoisonError::into_inner);
@@ -185,7 +193,7 @@ mod tests {
             process: name.into(),
             address: "http://127.0.0.1:1".into(),
         };
-        Arc::new(Process::new(entry))
+        Arc::new(Process::alone(entry))
     }
 
     /// Somebody speaks: who keeps the bucket says its state, another one says who keeps it.

@@ -11,6 +11,8 @@ use std::time::Duration;
 const PAUSE_MS: u64 = 100;
 /// Connections that wait to be used again.
 const IDLE_CONNECTIONS_MAX: usize = 64;
+/// Bytes of a code that is told.
+const CODE_BYTES_MAX: usize = 64;
 /// Intents on one page of the provider's list.
 pub(super) const PAGE: usize = 100;
 
@@ -242,15 +244,52 @@ async fn read<T: serde::de::DeserializeOwned>(
         return Err(ProviderError::Declined);
     }
     if !status.is_success() {
-        let text = response.text().await.unwrap_or_default();
-        return Err(ProviderError::Refused(format!("{status} {text}")));
+        return Err(ProviderError::Refused(codes(
+            status,
+            &response.json().await.unwrap_or_default(),
+        )));
     }
     response.json().await.map_err(|error| ProviderError::Unknown(error.to_string()))
+}
+
+/// A refusal, as much of it as may be told: its sentences repeat what was sent, a card among it.
+#[derive(Debug, Default, Deserialize)]
+struct Refusal {
+    error: Codes,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Codes {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    code: String,
+}
+
+fn codes(status: StatusCode, Refusal { error }: &Refusal) -> String {
+    let is_code = |text: &&str| {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        text.len() <= CODE_BYTES_MAX && text.bytes().all(plain)
+    };
+    let codes: Vec<_> = [&*error.kind, &*error.code].into_iter().filter(is_code).collect();
+    format!("{} {}", status.as_u16(), codes.join(" "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_told_by_its_codes_and_not_by_what_was_sent() {
+        let told = |text: &str| {
+            codes(StatusCode::BAD_REQUEST, &serde_json::from_str(text).unwrap_or_default())
+        };
+        let text = r#"{"error":{"type":"invalid_request_error","code":"resource_missing",
+                       "message":"no such PaymentMethod: '4242'","param":"payment_method"}}"#;
+        assert_eq!(told(text), "400 invalid_request_error resource_missing");
+        assert_eq!(told(r#"{"error":{"type":"a","code":"4242 4242"}}"#), "400 a");
+        assert_eq!(told("4242"), "400  ");
+    }
 
     #[test]
     fn only_a_young_payment_that_was_not_charged_may_be_charged() {

@@ -80,7 +80,8 @@ impl Line {
     }
 }
 
-fn framed(message: &impl Message) -> Result<Bytes> {
+/// A message as gRPC frames it.
+pub(crate) fn framed(message: &impl Message) -> Result<Bytes> {
     let bytes = message.encoded_len();
     let mut framed = BytesMut::with_capacity(PREFIX_BYTES + bytes);
     framed.put_u8(0);
@@ -90,7 +91,7 @@ fn framed(message: &impl Message) -> Result<Bytes> {
 }
 
 /// Whether headers or trailers carry no refusal.
-fn accepted(headers: &HeaderMap) -> Result<(), Refused> {
+pub(crate) fn accepted(headers: &HeaderMap) -> Result<(), Refused> {
     match headers.get("grpc-status").map(HeaderValue::as_bytes) {
         None | Some(b"0") => Ok(()),
         Some(code) => {

@@ -12,10 +12,12 @@ mod edge;
 mod expiry;
 mod figure;
 mod h2load;
+mod memory;
 mod platform;
 mod sale;
 mod script;
 mod stock;
+mod watchers;
 
 use anyhow::Result;
 use clap::Parser;
@@ -27,9 +29,15 @@ struct Args {
     /// Seconds that each figure is taken over
     #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
     seconds: u64,
-    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform
+    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform, watchers
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Watchers of the group watchers
+    #[arg(long, default_value_t = proto::limits::WATCHERS_MAX)]
+    watchers: usize,
+    /// Of these, clients of events on sockets of their own
+    #[arg(long, default_value_t = 20_000)]
+    sockets: usize,
     /// Serve the bare yardstick at this address and nothing else
     #[arg(long, hide = true)]
     bare: Option<SocketAddr>,
@@ -65,6 +73,9 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted("platform") {
         platform::measure(args.seconds).await?;
+    }
+    if wanted("watchers") {
+        watchers::measure(args.watchers, args.sockets).await?;
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use local::{Endpoint, KeyFiles, Stack, StackOptions};
 use prost::Message;
 use proto::keys;
 use proto::ticket::TicketKey;
-use proto::token::{AUDIENCE, Claims, Role, sign};
+use proto::token::{Claims, Role, sign};
 use proto::wire::admin::sale::Class;
 use proto::wire::cell::{
     BucketPlan, CellRecord, KeyRecord, OrgRecord, SaleRecord, TicketKey as TicketSecret,
@@ -95,13 +95,7 @@ impl Cell {
 
     /// A buyer's token.
     pub(crate) fn token(&self, buyer: &str) -> String {
-        let claims = Claims {
-            iss: format!("orgs/{ORG}"),
-            aud: AUDIENCE.into(),
-            sub: buyer.into(),
-            role: Role::Buyer,
-            exp: FAR_MS / 1_000,
-        };
+        let claims = Claims::new(format!("orgs/{ORG}"), buyer, Role::Buyer, FAR_MS / 1_000);
         sign(&self.key, "k1", &claims)
     }
 
@@ -171,6 +165,11 @@ impl Cell {
         anyhow::bail!("the cell does not keep {sale}")
     }
 
+    /// Writes down what was decided of a sale.
+    pub(crate) async fn write(&self, record: &SaleRecord) -> Result<()> {
+        self.put(&format!("{}{}", keys::SALES, record.sale), record.encode_to_vec()).await
+    }
+
     /// fsync, synchronous_commit and full_page_writes as the server has them.
     pub(crate) async fn settings(&self) -> Result<String> {
         let pool = self.postgres().await?;
@@ -186,7 +185,7 @@ impl Cell {
         let public = self.key.public_key().as_ref().to_vec();
         let org = OrgRecord {
             org: ORG.into(),
-            keys: vec![KeyRecord { kid: "k1".into(), ed25519: public }],
+            keys: vec![KeyRecord::ed25519("k1", public)],
             cells: vec!["cell-1".into()],
             ..OrgRecord::default()
         };

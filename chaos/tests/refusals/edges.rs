@@ -1,15 +1,18 @@
 //! The edges: messages that are none, headers and deadlines without measure, and who asks too often.
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
+use floodgate_chaos::identity::Signer;
+use futures_util::future::join_all;
 use proto::fault::{Fault, Reason};
 use proto::wire::admin::GetSaleRequest;
-use proto::wire::fleet::ProbeRequest;
+use proto::wire::fleet::{ProbeRequest, SetOrgQuotaRequest};
 use proto::wire::storefront::{JoinRequest, ReserveRequest};
-use tonic::Code;
+use tokio::time::Instant;
+use tonic::{Code, Status};
 
 use crate::row::{Expected, Outcome, Row, field, refused, row, says};
-use crate::shop::{fresh_id, word};
-use crate::stage::{Stage, lasting};
+use crate::shop::{SOON, fresh_id, word};
+use crate::stage::{Stage, Tenant, lasting};
 use crate::wire;
 
 const JOIN: &str = "floodgate.storefront.v1.StorefrontService/Join";
@@ -18,6 +21,9 @@ const PROBE: &str = "floodgate.fleet.v1.ProbeService/Probe";
 const GET_SALE: &str = "floodgate.admin.v1.SaleService/GetSale";
 /// A method of every service that a caller reaches, and the server where it is.
 const DOORS: [(&str, &str); 3] = [("router", JOIN), ("router", PROBE), ("control-plane", GET_SALE)];
+
+/// Calls that come at the same moment.
+const CROWD: usize = 40;
 
 fn too_large() -> Expected {
     refused(Code::InvalidArgument, Reason::MessageTooLarge)
@@ -183,5 +189,65 @@ pub(crate) fn rate_rows() -> Vec<Row> {
                 Ok(refused)
             },
         ),
+        row("GetSaleState: an org asks too often", exhausted(Reason::OrgRate), org_rate),
+        row("Join: an address asks too often", exhausted(Reason::AddressRate), address_rate),
     ]
+}
+
+/// An org that was given little.
+async fn org_rate(s: &Stage) -> Outcome {
+    let tenant =
+        Tenant { id: "thrifty".into(), signer: Signer::of_org("thrifty", "k1", &[9; 32])? };
+    s.register(&tenant).await?;
+    let request = SetOrgQuotaRequest { name: "orgs/thrifty".into(), calls_per_s: 1 };
+    s.orgs().set_org_quota(request).await.context("SetOrgQuota")?;
+    let nothing = "orgs/thrifty/sales/s0000000000000000";
+    let deadline = Instant::now() + SOON;
+    loop {
+        // Each time another buyer: it is not theirs that is used up.
+        let refused = word(s.buyer_of(&tenant).state(nothing).await)?;
+        let fault = refused.as_ref().err().and_then(Fault::of_status);
+        if fault.is_none_or(|fault| fault.reason != Reason::NotFound) || Instant::now() > deadline {
+            s.buyer().state(&s.open).await.context("another org")?;
+            return Ok(refused);
+        }
+    }
+}
+
+/// A router that takes little from an address: before it looks at tokens, and behind a proxy from each of its clients.
+async fn address_rate(s: &Stage) -> Outcome {
+    let rate = ["--address-calls-per-s", "1"];
+    s.another_router("router-addresses", &rate).await?;
+    // Without a token, and with a header that anybody can send.
+    let crowd = vec!["198.51.100.7".to_owned(); CROWD];
+    let refused = at_once(s, "router-addresses", crowd).await?;
+    ensure!(refused.len() > CROWD / 2, "only {} refused", refused.len());
+    let proxied = [&rate[..], &["--proxies", "127.0.0.0/8"]].concat();
+    s.another_router("router-proxied", &proxied).await?;
+    let clients = (0..CROWD).map(|client| format!("192.0.2.1, 198.51.100.{client}")).collect();
+    let among_many = at_once(s, "router-proxied", clients).await?;
+    ensure!(among_many.is_empty(), "{among_many:?}");
+    let one = vec!["192.0.2.1, 198.51.101.1".to_owned(); CROWD];
+    ensure!(!at_once(s, "router-proxied", one).await?.is_empty(), "one client behind a proxy");
+    Ok(Err(refused.into_iter().next().context("nobody was refused")?))
+}
+
+/// Calls without a token, all at the same time, that a proxy says it forwards for these: those that were refused because
+/// of their address.
+async fn at_once(s: &Stage, router: &str, clients: Vec<String>) -> anyhow::Result<Vec<Status>> {
+    let url = s.url(router)?;
+    let calls = clients.iter().map(async |client| {
+        let body = wire::frame(&JoinRequest { sale: s.open.clone() });
+        wire::call(&url, JOIN, &[("x-forwarded-for", client.as_str())], body).await
+    });
+    let mut refused = Vec::new();
+    for answer in join_all(calls).await {
+        let status = answer?.err().context("a call without a token was answered")?;
+        match Fault::of_status(&status).map(|fault| fault.reason) {
+            Some(Reason::AddressRate) => refused.push(status),
+            Some(Reason::TokenMissing) => {}
+            other => bail!("{other:?}"),
+        }
+    }
+    Ok(refused)
 }

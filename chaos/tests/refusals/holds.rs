@@ -366,7 +366,7 @@ async fn sold_out(s: &Stage, class: Class) -> anyhow::Result<(String, Shop, Stri
         .await?;
     let (one, two) = (s.buyer(), s.buyer());
     let ticket = one.admitted(&sale).await?;
-    let held = one.reserve(&sale, &ticket, 1, &fresh_id()).await.context("Reserve")?.into_inner();
+    let held = once_warm(async || one.reserve(&sale, &ticket, 1, &fresh_id()).await).await?;
     let late = two.join(&sale).await.context("Join")?.into_inner().ticket;
     one.checkout(&held.name, CARD).await.context("Checkout")?;
     let deadline = Instant::now() + SOON;
@@ -375,4 +375,20 @@ async fn sold_out(s: &Stage, class: Class) -> anyhow::Result<(String, Shop, Stri
         sleep(POLL).await;
     }
     Ok((sale, two, late))
+}
+
+/// The answer of a keeper that knows that all cells are ready: everyday tickets are admitted before it may.
+async fn once_warm(
+    reserve: impl AsyncFn() -> Result<Response<Order>, Status>,
+) -> anyhow::Result<Order> {
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answer = reserve().await.map(Response::into_inner);
+        let fault = answer.as_ref().err().and_then(Fault::of_status);
+        if fault.is_none_or(|fault| fault.reason != Reason::SaleNotWarm) {
+            return answer.context("Reserve");
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{answer:?}");
+        sleep(POLL).await;
+    }
 }

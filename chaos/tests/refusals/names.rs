@@ -153,7 +153,7 @@ pub(crate) fn admin_rows() -> Vec<Row> {
             each!(names, |name| s.orgs().get_org(GetOrgRequest { name: name.clone() }))
         }),
         row("SetOrgKeys: no such org", not_found(), async |s: &Stage| {
-            let key = PublicKey { kid: "k1".into(), ed25519: s.acme.signer.public() };
+            let key = PublicKey::ed25519("k1", s.acme.signer.public());
             let request = SetOrgKeysRequest { name: "orgs/nobody".into(), keys: vec![key] };
             word(s.orgs().set_org_keys(request).await)
         }),

@@ -3,8 +3,9 @@
 use anyhow::Context;
 use floodgate_chaos::identity::Signer;
 use proto::fault::Reason;
-use proto::wire::admin::GetSaleRequest;
-use proto::wire::admin::Sale;
+use proto::token::{self, Claims, Role};
+use proto::wire::admin::{GetSaleRequest, RevokeTokenRequest, RevokedToken, Sale};
+use ring::signature::Ed25519KeyPair;
 use tokio::time::{Instant, sleep};
 use tonic::Code;
 
@@ -12,13 +13,18 @@ use crate::row::{Expected, Outcome, Row, refused, row};
 use crate::shop::{POLL, SOON, fresh_id, word};
 use crate::stage::{Stage, Tenant, in_ms, stock};
 
+/// The router that is started again without etcd.
+const ALONE: &str = "router-alone";
+
 fn away(reason: Reason) -> Expected {
     refused(Code::Unavailable, reason)
 }
 
 /// The rows, in their order.
 pub(crate) fn rows() -> Vec<Row> {
+    let revoked = refused(Code::Unauthenticated, Reason::TokenRevoked);
     vec![
+        row("GetSaleState: etcd is away, the token was withdrawn before", revoked, withdrawn),
         row("GetSaleState: etcd is away, the router knows no such sale", away(Reason::NotReady), {
             async |s: &Stage| {
                 restarted_alone(s, async |router| {
@@ -79,17 +85,40 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
+/// What was withdrawn stays so at a router that knows nothing but what it had kept on disk.
+async fn withdrawn(s: &Stage) -> Outcome {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+    let until = s.now_s() + 600;
+    let jti = Some("withdrawn-before".to_owned());
+    let claims = Claims { jti, ..Claims::new("orgs/acme", "ada", Role::Buyer, until) };
+    let token = token::sign(&pair, "k1", &claims);
+    let expire_time = Some(prost_types::Timestamp { seconds: until.try_into()?, nanos: 0 });
+    let revoked = RevokedToken { jti: "withdrawn-before".to_owned(), expire_time };
+    let request = RevokeTokenRequest { parent: "orgs/acme".to_owned(), token: Some(revoked) };
+    s.tokens().revoke_token(request).await.context("RevokeToken")?;
+    s.another_router(ALONE, &[]).await?;
+    let deadline = Instant::now() + SOON;
+    while s.shop_at(ALONE, &token)?.state(&s.open).await.is_ok() {
+        anyhow::ensure!(Instant::now() < deadline, "not heard of");
+        sleep(POLL).await;
+    }
+    restarted_alone(s, async |router| {
+        s.buyer_at(router)?.state(&s.open).await.context("another token")?;
+        word(s.shop_at(router, &token)?.state(&s.open).await)
+    })
+    .await
+}
+
 /// Asks a router that was started again while etcd is away, so that all it knows is what it had kept on disk.
 async fn restarted_alone(s: &Stage, ask: impl AsyncFnOnce(&str) -> Outcome) -> Outcome {
-    const ROUTER: &str = "router-alone";
     let stack = s.platform.stack();
-    if !stack.names().iter().any(|name| name == ROUTER) {
-        s.another_router(ROUTER, &[]).await?;
+    if !stack.names().iter().any(|name| name == ALONE) {
+        s.another_router(ALONE, &[]).await?;
     }
     stack.pause("etcd").await.context("pause etcd")?;
-    let restarted = stack.restart(ROUTER).await.context("restart the router");
+    let restarted = stack.restart(ALONE).await.context("restart the router");
     let answer = match restarted {
-        Ok(()) => ask(ROUTER).await,
+        Ok(()) => ask(ALONE).await,
         Err(error) => Err(error),
     };
     stack.resume("etcd").await.context("resume etcd")?;

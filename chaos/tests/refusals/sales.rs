@@ -227,7 +227,7 @@ pub(crate) fn org_rows() -> Vec<Row> {
         org: Some(Org { keys, ..Org::default() }),
         ..request
     };
-    let key = |kid: &str, bytes: usize| PublicKey { kid: kid.into(), ed25519: vec![7; bytes] };
+    let key = |kid: &str, bytes: usize| PublicKey::ed25519(kid, vec![7; bytes]);
     let asked = |what: &str, expected: Expected, request: CreateOrgRequest| {
         row(format!("CreateOrg: {what}"), expected, async move |s: &Stage| {
             word(s.orgs().create_org(request.clone()).await)

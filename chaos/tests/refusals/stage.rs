@@ -12,6 +12,7 @@ use proto::token::Role;
 use proto::wire::Money;
 use proto::wire::admin::sale::Class;
 use proto::wire::admin::sale_service_client::SaleServiceClient;
+use proto::wire::admin::token_service_client::TokenServiceClient;
 use proto::wire::admin::{CreateSaleRequest, Sale, ScheduleSaleRequest};
 use proto::wire::fleet::cell_service_client::CellServiceClient;
 use proto::wire::fleet::org_service_client::OrgServiceClient;
@@ -145,6 +146,12 @@ impl Stage {
     /// Sales, as acme's merchant.
     pub(crate) fn sales(&self) -> SaleServiceClient<Line> {
         self.sales_of(&self.acme)
+    }
+
+    /// Tokens, as acme's merchant.
+    pub(crate) fn tokens(&self) -> TokenServiceClient<Line> {
+        let token = self.token(&self.acme, "merchant", Role::Merchant);
+        TokenServiceClient::new(line(&self.control, &token).unwrap())
     }
 
     /// Sales, as a tenant's merchant.
@@ -295,8 +302,13 @@ impl Stage {
 
     /// A buyer of a tenant at a router of this name.
     pub(crate) fn buyer_of_at(&self, tenant: &Tenant, router: &str) -> anyhow::Result<Shop> {
+        self.shop_at(router, &self.buyer_token(tenant))
+    }
+
+    /// A storefront with this token at a router of this name.
+    pub(crate) fn shop_at(&self, router: &str, token: &str) -> anyhow::Result<Shop> {
         let channel = Endpoint::from_shared(self.url(router)?)?.connect_lazy();
-        Ok(Shop::new(line(&channel, &self.buyer_token(tenant))?))
+        Ok(Shop::new(line(&channel, token)?))
     }
 
     /// How often the provider has charged for an order, by its file.
@@ -371,7 +383,7 @@ pub(crate) fn creation(tenant: &Tenant, sale: Sale) -> CreateSaleRequest {
 
 /// Asks to register a tenant.
 pub(crate) fn registration(tenant: &Tenant) -> CreateOrgRequest {
-    let key = PublicKey { kid: tenant.signer.kid().to_owned(), ed25519: tenant.signer.public() };
+    let key = PublicKey::ed25519(tenant.signer.kid(), tenant.signer.public());
     CreateOrgRequest {
         org_id: tenant.id.clone(),
         org: Some(Org { keys: vec![key], ..Org::default() }),

@@ -6,17 +6,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use floodgate_chaos::identity::Signer;
 use proto::fault::{Fault, Reason};
 use proto::limits::TOKEN_LEEWAY_MS;
-use proto::token::{self, Claims, Role};
-use proto::wire::admin::GetSaleRequest;
-use proto::wire::fleet::{PublicKey, SetOrgKeysRequest};
+use proto::token::{self, Claims, KeyPair, Role};
+use proto::wire::admin::{GetSaleRequest, RevokeTokenRequest, RevokedToken};
+use proto::wire::fleet::{AddOrgKeyRequest, PublicKey, SetOrgKeysRequest};
 use ring::hmac;
 use ring::signature::Ed25519KeyPair;
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 
-use crate::row::{Outcome, Row, refused, row};
+use crate::row::{Outcome, Row, refused, row, says};
 use crate::shop::{POLL, SOON, word};
 use crate::stage::{Stage, Tenant, registration};
+
+/// A key that nobody needs to keep.
+const ES256: &[u8] = include_bytes!("../../../proto/src/token/fixtures/es256.p8");
 
 /// A well-made token of acme's, as it would be with these changes.
 fn made(stage: &Stage, role: Role, change: impl FnOnce(&mut Claims)) -> String {
@@ -27,13 +30,7 @@ fn made(stage: &Stage, role: Role, change: impl FnOnce(&mut Claims)) -> String {
 }
 
 fn claims(stage: &Stage, role: Role) -> Claims {
-    Claims {
-        iss: "orgs/acme".to_owned(),
-        aud: token::AUDIENCE.to_owned(),
-        sub: "ada".to_owned(),
-        role,
-        exp: stage.now_s() + 3_600,
-    }
+    Claims::new("orgs/acme", "ada", role, stage.now_s() + 3_600)
 }
 
 /// A token put together by hand: a header, acme's claims, and what `sign` makes of both.
@@ -149,9 +146,20 @@ pub(crate) fn rows() -> Vec<Row> {
 
 /// Who may do what else, and tokens that were good once.
 pub(crate) fn more_rows() -> Vec<Row> {
+    use Reason::{TokenMalformed, TokenTooEarly, TokenWrongKey};
     let not_allowed = || refused(Code::PermissionDenied, Reason::RoleNotAllowed);
     let unauthenticated = |reason| refused(Code::Unauthenticated, reason);
     vec![
+        kind("that is not good yet", TokenTooEarly, |s, role| {
+            bearer(made(s, role, |claims| claims.nbf = Some(s.now_s() + 60)))
+        }),
+        kind("an id without measure", TokenMalformed, |s, role| {
+            bearer(made(s, role, |claims| claims.jti = Some("x".repeat(65))))
+        }),
+        kind("ES256 under the name of an Ed25519 key", TokenWrongKey, |s, role| {
+            let key = KeyPair::from_pkcs8(ES256).unwrap();
+            bearer(key.sign("k1", &claims(s, role)).unwrap())
+        }),
         row("CreateOrg: by a merchant", not_allowed(), async |s: &Stage| {
             let token = s.token(&s.acme, "merchant", Role::Merchant);
             let tenant = tenant("upstart", 7);
@@ -165,7 +173,9 @@ pub(crate) fn more_rows() -> Vec<Row> {
             let leeway = std::time::Duration::from_millis(TOKEN_LEEWAY_MS + 3_000);
             refused_within(leeway, async || shop.state(&s.open).await.map(|_| ())).await
         }),
-        row("token: remembered, its key revoked", unauthenticated(Reason::TokenWrongKey), revoked),
+        row("token: remembered, its key revoked", unauthenticated(TokenWrongKey), revoked),
+        row("token: remembered, withdrawn", unauthenticated(Reason::TokenRevoked), withdrawn),
+        row("token: by a second key, ES256", says("OPEN"), second_key),
     ]
 }
 
@@ -177,14 +187,63 @@ async fn revoked(s: &Stage) -> Outcome {
     let known = shop.state(&nothing).await.err().and_then(|status| Fault::of_status(&status));
     ensure!(known.is_some_and(|fault| fault.reason == Reason::NotFound));
     let other = Signer::of_org(&tenant.id, "k2", &[88; 32])?;
-    let keys = vec![PublicKey { kid: "k2".into(), ed25519: other.public() }];
+    let keys = vec![PublicKey::ed25519("k2", other.public())];
     let request = SetOrgKeysRequest { name: format!("orgs/{}", tenant.id), keys };
     s.orgs().set_org_keys(request).await.context("SetOrgKeys")?;
+    let began = Instant::now();
     let answer = async || match shop.state(&nothing).await {
         Err(status) if status.code() == Code::NotFound => Ok(()),
         answer => answer.map(|_| ()),
     };
-    refused_within(SOON, answer).await
+    let refused = refused_within(SOON, answer).await;
+    println!("a token by a revoked key is refused after {} ms", began.elapsed().as_millis());
+    refused
+}
+
+/// Both doors took a token, its org withdraws it, and both refuse it; another one stays good.
+async fn withdrawn(s: &Stage) -> Outcome {
+    let until = s.now_s() + 600;
+    let with_id = |role, id: &str| {
+        made(s, role, |claims| (claims.exp, claims.jti) = (until, Some(id.to_owned())))
+    };
+    let (shop, other) =
+        (s.shop(&with_id(Role::Buyer, "lost"))?, s.shop(&with_id(Role::Buyer, "kept"))?);
+    for shop in [&shop, &other] {
+        shop.state(&s.open).await.context("before")?;
+    }
+    let expire_time = Some(prost_types::Timestamp { seconds: until.try_into()?, nanos: 0 });
+    let token = Some(RevokedToken { jti: "lost".to_owned(), expire_time });
+    let request = RevokeTokenRequest { parent: "orgs/acme".to_owned(), token };
+    let began = Instant::now();
+    s.tokens().revoke_token(request).await.context("RevokeToken")?;
+    let refused = refused_within(SOON, async || shop.state(&s.open).await.map(|_| ())).await?;
+    println!("a withdrawn token is refused after {} ms", began.elapsed().as_millis());
+    other.state(&s.open).await.context("another token")?;
+    let merchant = bearer(with_id(Role::Merchant, "lost"));
+    let request = GetSaleRequest { name: s.open.clone() };
+    let behind = word(s.sales_saying(merchant.as_deref())?.get_sale(request).await)?;
+    let told = |status: &Status| (status.code(), status.details().to_vec());
+    let alike = behind.as_ref().err().map(told) == refused.as_ref().err().map(told);
+    ensure!(alike, "{refused:?} at the edge, {behind:?} behind it");
+    Ok(refused)
+}
+
+/// A second key beside the first, of another algorithm: tokens of both are good.
+async fn second_key(s: &Stage) -> Outcome {
+    let pair = KeyPair::from_pkcs8(ES256)?;
+    let key = PublicKey::named("second", &pair.public()?);
+    let request = AddOrgKeyRequest { name: "orgs/acme".to_owned(), key: Some(key) };
+    s.orgs().add_org_key(request).await.context("AddOrgKey")?;
+    let shop = s.shop(&pair.sign("second", &claims(s, Role::Buyer))?)?;
+    let deadline = Instant::now() + SOON;
+    loop {
+        let answer = word(shop.state(&s.open).await)?;
+        if answer.is_ok() || Instant::now() > deadline {
+            s.buyer().state(&s.open).await.context("by the first key")?;
+            return Ok(answer);
+        }
+        sleep(POLL).await;
+    }
 }
 
 fn tenant(id: &str, seed: u8) -> Tenant {

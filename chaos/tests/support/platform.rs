@@ -8,14 +8,25 @@ pub(crate) async fn start(
     cells_per_org: u32,
     router: &[&str],
 ) -> anyhow::Result<Platform> {
+    start_with(cells, cells_per_org, router, &[]).await
+}
+
+/// The same, where all planes have this in their environment.
+pub(crate) async fn start_with(
+    cells: u32,
+    cells_per_org: u32,
+    router: &[&str],
+    env: &[(&str, &str)],
+) -> anyhow::Result<Platform> {
     let flags = |words: &[&str]| PlaneExtras {
         args: words.iter().map(|word| (*word).to_owned()).collect(),
-        env: Vec::new(),
+        env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
     };
     let plan = PlatformPlan {
         cells,
         control_plane: flags(&["--cells-per-org", &cells_per_org.to_string()]),
         router: flags(router),
+        cell: flags(&[]),
         ..PlatformPlan::default()
     };
     Ok(Platform::start(plan).await?)

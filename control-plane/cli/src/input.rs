@@ -1,12 +1,14 @@
-//! What people type: times, durations, money, keys, and names with or without their collection.
+//! What people type: times, durations, money, and names with or without their collection.
+
+mod key;
+
+pub(crate) use key::{AlgorithmArg, public_key, public_key_file, written};
 
 use std::str::FromStr;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::{SignedDuration, Timestamp};
 use proto::wire::Money;
 use proto::wire::admin::sale::Class;
-use proto::wire::fleet::PublicKey;
 
 const NANO_DIGITS: usize = 9;
 
@@ -49,16 +51,6 @@ pub(crate) fn money(text: &str) -> Result<Money, String> {
         Some(Money { currency_code: code.to_owned(), units: units.parse().ok()?, nanos })
     };
     read().ok_or_else(|| format!("{text:?} is no price; write it like 19.99EUR"))
-}
-
-/// A key like `k1=BASE64URL`.
-pub(crate) fn public_key(text: &str) -> Result<PublicKey, String> {
-    let read = || {
-        let (kid, key) = text.split_once('=')?;
-        let ed25519 = URL_SAFE_NO_PAD.decode(key.trim_end_matches('=')).ok()?;
-        Some(PublicKey { kid: kid.to_owned(), ed25519 })
-    };
-    read().ok_or_else(|| format!("{text:?} is no key; write it as `floodgate keys generate` does"))
 }
 
 /// A sale's class.
@@ -127,12 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn names_and_keys() {
+    fn names() {
         assert_eq!(named("orgs", "acme"), "orgs/acme");
         assert_eq!(named("orgs", "orgs/acme"), "orgs/acme");
-        let key = public_key("k1=AAAA").unwrap();
-        assert_eq!((key.kid.as_str(), key.ed25519), ("k1", vec![0; 3]));
-        assert!(public_key("k1").is_err());
-        assert!(public_key("k1=#").is_err());
     }
 }

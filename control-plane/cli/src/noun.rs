@@ -55,7 +55,7 @@ impl Noun {
         match self {
             Noun::Orgs(orgs) => orgs.run(reach, output).await,
             Noun::Keys(keys) => keys.run(output),
-            Noun::Tokens(tokens) => tokens.run(output),
+            Noun::Tokens(tokens) => tokens.run(reach, output).await,
             Noun::Sales(sales) => sales.run(reach, output).await,
             Noun::Ledger(ledgers) => ledgers.run(output).await,
             Noun::Cells(cells) => cells.run(reach, output).await,

@@ -8,8 +8,8 @@ use proto::limits::ORG_KEYS_MAX;
 use proto::wire::cell::{KeyRecord, OrgRecord};
 use proto::wire::fleet::org_service_server::OrgService;
 use proto::wire::fleet::{
-    CreateOrgRequest, GetOrgRequest, ListOrgsRequest, ListOrgsResponse, Org, PublicKey,
-    SetOrgKeysRequest,
+    AddOrgKeyRequest, CreateOrgRequest, GetOrgRequest, ListOrgsRequest, ListOrgsResponse, Org,
+    PublicKey, RemoveOrgKeyRequest, SetOrgKeysRequest, SetOrgQuotaRequest,
 };
 use tonic::{Request, Response, Status, async_trait};
 
@@ -19,8 +19,6 @@ use crate::placement;
 use crate::sale::{display_name, timestamp};
 use crate::store::StoreError;
 
-/// Bytes of a raw Ed25519 public key.
-const ED25519_BYTES: usize = 32;
 /// Characters of a key's name.
 const KID_CHARS_MAX: usize = 64;
 /// When to try again to register an org while cells are missing.
@@ -59,7 +57,64 @@ impl OrgService for Orgs {
         request: Request<SetOrgKeysRequest>,
     ) -> Result<Response<Org>, Status> {
         self.0.auth.operator(request.metadata()).await?;
-        Ok(Response::new(self.set_keys(request.get_ref()).await?))
+        let SetOrgKeysRequest { name, keys } = request.into_inner();
+        let keys = read_keys("keys", &keys)?;
+        let set = |org: &mut OrgRecord| {
+            org.keys.clone_from(&keys);
+            Ok(())
+        };
+        Ok(Response::new(self.change(&name, set).await?))
+    }
+
+    async fn add_org_key(
+        &self,
+        request: Request<AddOrgKeyRequest>,
+    ) -> Result<Response<Org>, Status> {
+        self.0.auth.operator(request.metadata()).await?;
+        let AddOrgKeyRequest { name, key } = request.into_inner();
+        let key = read_key("key", &key.unwrap_or_default())?;
+        let add = |org: &mut OrgRecord| match org.keys.iter().find(|one| one.kid == key.kid) {
+            Some(there) if *there == key => Ok(()),
+            Some(_) => Err(Fault::field("key", "has the kid of another key; choose another one")),
+            None if org.keys.len() >= ORG_KEYS_MAX => {
+                Err(Fault::field("key", "would be the third; remove one of the two first"))
+            }
+            None => {
+                org.keys.push(key.clone());
+                Ok(())
+            }
+        };
+        Ok(Response::new(self.change(&name, add).await?))
+    }
+
+    async fn remove_org_key(
+        &self,
+        request: Request<RemoveOrgKeyRequest>,
+    ) -> Result<Response<Org>, Status> {
+        self.0.auth.operator(request.metadata()).await?;
+        let RemoveOrgKeyRequest { name, kid } = request.into_inner();
+        let remove = |org: &mut OrgRecord| {
+            let at = found(org.keys.iter().position(|key| key.kid == kid))?;
+            if org.keys.len() == 1 {
+                return Err(Fault::field("kid", "is the org's only key; add another one first"));
+            }
+            org.keys.remove(at);
+            Ok(())
+        };
+        Ok(Response::new(self.change(&name, remove).await?))
+    }
+
+    async fn set_org_quota(
+        &self,
+        request: Request<SetOrgQuotaRequest>,
+    ) -> Result<Response<Org>, Status> {
+        self.0.auth.operator(request.metadata()).await?;
+        let SetOrgQuotaRequest { name, calls_per_s } = request.into_inner();
+        let set = |org: &mut OrgRecord| {
+            org.calls_per_s = calls_per_s;
+            Ok(())
+        };
+        Ok(Response::new(self.change(&name, set).await?))
     }
 }
 
@@ -84,6 +139,7 @@ impl Orgs {
             cells: Vec::new(),
             create_ms: self.0.clock.now_ms(),
             request_id: request.request_id.to_ascii_lowercase(),
+            ..OrgRecord::default()
         };
         for _ in 0..RACES_MAX {
             if let Some(there) = self.0.store.org(&id).await? {
@@ -123,22 +179,13 @@ impl Orgs {
         })
     }
 
-    async fn set_keys(&self, request: &SetOrgKeysRequest) -> Result<Org, Fault> {
-        let id = parse_org(&request.name)?;
-        let keys = read_keys("keys", &request.keys)?;
-        for _ in 0..RACES_MAX {
-            let there = found(self.0.store.org(&id).await?)?;
-            if there.value.keys == keys {
-                return Ok(view(there.value));
-            }
-            let org = OrgRecord { keys: keys.clone(), ..there.value };
-            match self.0.store.replace_org(&org, there.revision).await {
-                Ok(_) => return Ok(view(org)),
-                Err(StoreError::Conflict) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+    /// Changes an org's record.
+    async fn change(
+        &self,
+        name: &str,
+        change: impl Fn(&mut OrgRecord) -> Result<(), Fault>,
+    ) -> Result<Org, Fault> {
+        Ok(view(self.0.change_org(&parse_org(name)?, change).await?))
     }
 }
 
@@ -160,28 +207,36 @@ fn read_keys(field: &'static str, keys: &[PublicKey]) -> Result<Vec<KeyRecord>, 
     }
     let mut read: Vec<KeyRecord> = Vec::with_capacity(keys.len());
     for key in keys {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if key.kid.is_empty() || key.kid.len() > KID_CHARS_MAX || !key.kid.chars().all(plain) {
-            let complaint = "must have a kid of 1 to 64 letters, digits, dashes, dots, underscores";
-            return Err(Fault::field(field, complaint));
-        }
-        if key.ed25519.len() != ED25519_BYTES {
-            return Err(Fault::field(field, "must be raw Ed25519 public keys of 32 bytes"));
-        }
+        let key = read_key(field, key)?;
         if read.iter().any(|other| other.kid == key.kid) {
             return Err(Fault::field(field, "must have different kids"));
         }
-        read.push(KeyRecord { kid: key.kid.clone(), ed25519: key.ed25519.clone() });
+        read.push(key);
     }
     Ok(read)
 }
 
+fn read_key(field: &'static str, key: &PublicKey) -> Result<KeyRecord, Fault> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if key.kid.is_empty() || key.kid.len() > KID_CHARS_MAX || !key.kid.chars().all(plain) {
+        let complaint = "must have a kid of 1 to 64 letters, digits, dashes, dots, underscores";
+        return Err(Fault::field(field, complaint));
+    }
+    let public = key.public_key().map_err(|bad| Fault::field(field, bad.0))?;
+    Ok(KeyRecord::named(key.kid.as_str(), &public))
+}
+
 fn view(org: OrgRecord) -> Org {
-    let key = |key: KeyRecord| PublicKey { kid: key.kid, ed25519: key.ed25519 };
+    // What cannot be read was not written by this version; it is shown without its bytes.
+    let key = |key: &KeyRecord| match key.public_key() {
+        Ok(public) => PublicKey::named(key.kid.as_str(), &public),
+        Err(_) => PublicKey { kid: key.kid.clone(), key: None },
+    };
     Org {
         name: format!("orgs/{}", org.org),
         display_name: org.display_name,
-        keys: org.keys.into_iter().map(key).collect(),
+        keys: org.keys.iter().map(key).collect(),
         create_time: Some(timestamp(org.create_ms)),
+        calls_per_s: org.calls_per_s,
     }
 }

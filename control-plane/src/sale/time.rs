@@ -8,7 +8,7 @@ const NANOS_PER_MS: i32 = 1_000_000;
 const NANOS_PER_S: i32 = 1_000_000_000;
 
 /// Unix milliseconds.
-pub(super) fn unix_ms(time: &Timestamp) -> Option<u64> {
+pub(crate) fn unix_ms(time: &Timestamp) -> Option<u64> {
     if !(0..NANOS_PER_S).contains(&time.nanos) {
         return None;
     }

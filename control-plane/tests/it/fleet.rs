@@ -68,7 +68,7 @@ async fn bad_orgs_are_named() {
         bad
     };
     let key = public(ORG_KEY);
-    let short = PublicKey { ed25519: vec![0; 31], ..key.clone() };
+    let short = PublicKey::ed25519(key.kid.as_str(), [0; 31]);
     let mut named = request("acme", "");
     named.org.as_mut().unwrap().display_name = "x".repeat(201);
     let rows = [

@@ -25,6 +25,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use runtime::clock::Clock;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
+use runtime::server::ServerOptions;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -45,18 +46,11 @@ pub(crate) fn key(number: u8) -> Ed25519KeyPair {
 }
 
 pub(crate) fn public(number: u8) -> PublicKey {
-    let ed25519 = key(number).public_key().as_ref().to_vec();
-    PublicKey { kid: format!("k{number}"), ed25519 }
+    PublicKey::ed25519(format!("k{number}"), key(number).public_key().as_ref())
 }
 
 pub(crate) fn token(number: u8, iss: &str, role: Role) -> String {
-    let claims = Claims {
-        iss: iss.to_owned(),
-        aud: token::AUDIENCE.to_owned(),
-        sub: "ada".to_owned(),
-        role,
-        exp: u64::MAX / 1_000,
-    };
+    let claims = Claims::new(iss, "ada", role, u64::MAX / 1_000);
     token::sign(&key(number), &format!("k{number}"), &claims)
 }
 
@@ -171,7 +165,14 @@ impl World {
         let drain = Drain::new();
         let metrics = Metrics::new("control-plane", "0").unwrap();
         let (config, clock) = (self.config(), self.clock.clone());
-        let serving = serve(listener, config, clock, metrics.clone(), drain.clone());
+        let serving = serve(
+            listener,
+            ServerOptions::default(),
+            config,
+            clock,
+            metrics.clone(),
+            drain.clone(),
+        );
         drain.spawn("serve", async move { serving.await.unwrap() });
         Instance { address, drain, metrics }
     }

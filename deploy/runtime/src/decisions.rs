@@ -206,6 +206,13 @@ impl Decisions {
             &[],
             move || age.age().as_secs_f64(),
         );
+        let current = self.clone();
+        metrics.observe(
+            "floodgate_decisions_current",
+            "1 once etcd has told everything in this life of the process; 0 while it works from disk",
+            &[],
+            move || f64::from(u8::from(current.is_current())),
+        );
         let keys = self.clone();
         metrics.observe(
             "floodgate_decisions_keys",

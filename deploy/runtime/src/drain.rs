@@ -97,13 +97,14 @@ impl Drain {
         F: Future<Output = ()> + Send + 'static,
     {
         let running = Running::enter(self.clone(), name);
-        let task = async move {
-            if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+        // An async block would keep the task's memory twice: as it was taken and as it is awaited.
+        let task = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+            if ended.is_err() {
                 running.drain.count_panic(name);
                 spoil(&running.drain);
             }
             drop(running);
-        };
+        });
         drop(match workers {
             Some(workers) => self.0.tracker.spawn_on(task, workers),
             None => self.0.tracker.spawn(task),

@@ -157,9 +157,14 @@ async fn a_process_starts_from_disk_when_etcd_is_gone() {
 
     let life = rig.live().await;
     assert!(life.decisions.is_known() && !life.decisions.is_current());
+    assert_eq!(life.metric("floodgate_decisions_current"), 0.0);
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
     assert_eq!(life.decisions.revision(), revision);
-    eventually("the age grows", SOON, async || life.decisions.age() > Duration::from_secs(1)).await;
+    eventually("the age grows", SOON, async || {
+        life.decisions.age() > Duration::from_secs(1)
+            && life.metric("floodgate_decisions_age_seconds") > 1.0
+    })
+    .await;
     eventually("it tries", SOON, async || life.metric("floodgate_decisions_failures_total") > 1.0)
         .await;
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
@@ -170,6 +175,7 @@ async fn a_process_starts_from_disk_when_etcd_is_gone() {
     life.sees(&sale(2), Some("b")).await;
     assert_eq!(life.value(&sale(1)).as_deref(), Some("a"));
     assert!(life.decisions.is_current());
+    assert_eq!(life.metric("floodgate_decisions_current"), 1.0);
     life.end().await;
 }
 

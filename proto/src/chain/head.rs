@@ -85,7 +85,7 @@ impl Head {
     /// Signs it.
     pub fn sign(&self, key: &Ed25519KeyPair) -> String {
         let kid = kid_of(key.public_key().as_ref());
-        let header = Header { alg: ALG.into(), typ: TYP.into(), kid };
+        let header = Header::new(ALG, TYP, &kid);
         let claims = Claims {
             org: self.org.clone(),
             sale: self.sale.clone(),
@@ -162,13 +162,7 @@ mod tests {
         assert_eq!(Head::verify(&text, &[public(2), public(1)]), Ok(head()));
         assert_eq!(Head::verify(&text, &[public(2)]), Err(HeadFlaw::OtherKey));
         assert_eq!(Head::verify("", &[]), Err(HeadFlaw::Malformed));
-        let claims = token::Claims {
-            iss: "platform".into(),
-            aud: token::AUDIENCE.into(),
-            sub: "ada".into(),
-            role: token::Role::Operator,
-            exp: 2_000,
-        };
+        let claims = token::Claims::new("platform", "ada", token::Role::Operator, 2_000);
         let token = token::sign(&key(1), &kid_of(&public(1)), &claims);
         assert_eq!(Head::verify(&token, &[public(1)]), Err(HeadFlaw::Malformed));
         assert!(token::read(&text).is_err(), "a head is no token");

@@ -1,29 +1,23 @@
-//! What every call goes through: the caller, the sale, the quotas, the bucket, the deadline.
+//! A buyer's call for one sale, once it was let in: the bucket, the deadline.
 
 use crate::auth::Auth;
+use crate::column::{self, Entered, Incoming};
 use crate::directory::{Directory, SaleEntry};
-use crate::link::{Kind, Links, Process};
-use crate::metrics::{CallName, RouterMetrics};
-use crate::quota::Quota;
+use crate::link::{LinkMetrics, Links, again_ms};
+use crate::metrics::RouterMetrics;
+use crate::quota::Quotas;
 use crate::states::{BucketNow, States, decided_phase};
 use arc_swap::ArcSwap;
-use http::HeaderMap;
 use proto::fault::{Fault, Reason};
 use proto::id::{BuyerKey, OrgId, SaleId};
 use proto::limits::{CALL_MS_DEFAULT, CALL_MS_MAX};
-use proto::token::{Caller, Role};
-use proto::wire::cell::{Call, answer, call};
+use proto::token::Role;
 use proto::wire::storefront::sale_state::Phase;
 use runtime::clock::Clock;
-use runtime::telemetry::{root, trace};
-use std::future::Future;
+use runtime::server::Proxies;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use tonic::{Request, Response, Status};
-
-/// When a caller may try again whose bucket nobody keeps at the moment.
-const MOVING_MS: u32 = 250;
 
 /// What the services work with.
 #[derive(Debug)]
@@ -33,9 +27,10 @@ pub(crate) struct Edge {
     pub(crate) states: Arc<States>,
     pub(crate) links: Links,
     pub(crate) auth: Auth,
-    pub(crate) buyers: Quota,
-    pub(crate) sales: Quota,
+    pub(crate) quotas: Quotas,
+    pub(crate) proxies: Proxies,
     pub(crate) metrics: RouterMetrics,
+    pub(crate) link_metrics: LinkMetrics,
 }
 
 /// A buyer's call for one sale, once it was let through.
@@ -44,78 +39,44 @@ pub(crate) struct Asked {
     pub(crate) sale: Arc<SaleEntry>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) buyer: BuyerKey,
+    pub(crate) at: Instant,
     pub(crate) deadline: Instant,
 }
 
 impl Edge {
-    /// Runs a call, counts it, and turns a refusal into a status.
-    pub(crate) async fn run<T, Answered>(
-        &self,
-        name: CallName,
-        answered: Answered,
-    ) -> Result<Response<T>, Status>
-    where
-        Answered: Future<Output = Result<T, Fault>>,
-    {
-        let began = Instant::now();
-        let answer = answered.await;
-        let refused = answer.as_ref().err().map(|fault| fault.reason);
-        self.metrics.answered(name, began.elapsed(), refused);
-        Ok(Response::new(answer?))
-    }
-
-    /// Lets a buyer's call for `orgs/{org}/sales/{sale}` through.
+    /// Lets a buyer's call for `orgs/{org}/sales/{sale}` in.
     pub(crate) fn buyer(
         &self,
-        headers: &HeaderMap,
+        call: &Incoming,
         org: &OrgId,
         sale: &SaleId,
     ) -> Result<Asked, Fault> {
-        let (directory, caller) = self.caller(headers, &[Role::Buyer])?;
-        let sale = self.sale(&directory, &caller, org, sale)?;
-        self.buyers.take((&caller.org, &caller.subject))?;
-        let buyer = sale.buyer(&caller.subject);
-        Ok(Asked { sale, directory, buyer, deadline: deadline(headers) })
+        let entered = self.for_sale(call, &[Role::Buyer], (org, sale))?;
+        let buyer = entered.theirs.buyer(&entered.caller.subject);
+        Ok(asked(call, entered, buyer))
     }
 
-    /// Lets a merchant's call about an order of `buyer` through.
+    /// Lets a merchant's call about an order of `buyer` in.
     pub(crate) fn for_buyer(
         &self,
-        headers: &HeaderMap,
+        call: &Incoming,
         org: &OrgId,
         sale: &SaleId,
         buyer: &str,
     ) -> Result<Asked, Fault> {
-        let (directory, caller) = self.caller(headers, &[Role::Merchant])?;
-        let sale = self.sale(&directory, &caller, org, sale)?;
-        self.buyers.take((&caller.org, &caller.subject))?;
-        let buyer = sale.buyer(buyer);
-        Ok(Asked { sale, directory, buyer, deadline: deadline(headers) })
+        let entered = self.for_sale(call, &[Role::Merchant], (org, sale))?;
+        let buyer = entered.theirs.buyer(buyer);
+        Ok(asked(call, entered, buyer))
     }
 
-    /// A caller in one of `roles`, and the directory that says so.
-    pub(crate) fn caller(
+    /// Lets a call for a sale of the caller's own org in.
+    pub(crate) fn for_sale(
         &self,
-        headers: &HeaderMap,
+        call: &Incoming,
         roles: &[Role],
-    ) -> Result<(Arc<Directory>, Arc<Caller>), Fault> {
-        let directory = self.directory.load_full();
-        let caller = self.auth.caller(headers, roles, &directory, self.clock.now_ms())?;
-        Ok((directory, caller))
-    }
-
-    /// A sale of the caller's own org.
-    pub(crate) fn sale(
-        &self,
-        directory: &Directory,
-        caller: &Caller,
-        org: &OrgId,
-        sale: &SaleId,
-    ) -> Result<Arc<SaleEntry>, Fault> {
-        if caller.org.as_ref() != Some(org) {
-            return Err(Reason::NotFound.into());
-        }
-        Ok(directory.sale(org, sale)?.clone())
+        name: (&OrgId, &SaleId),
+    ) -> Result<Entered<Arc<SaleEntry>>, Fault> {
+        self.let_in(call, roles, |directory, caller, _| column::sale(directory, caller, name))
     }
 
     /// What is known of the buyer's bucket, or why nobody keeps it.
@@ -126,31 +87,8 @@ impl Edge {
         now.ok_or_else(|| match decided_phase(&asked.sale, self.clock.now_ms()) {
             Phase::Ended => Reason::SaleEnded.into(),
             Phase::Cancelled => Reason::SaleCancelled.into(),
-            _ => self
-                .not_begun(&asked.sale)
-                .unwrap_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS)),
+            _ => self.not_begun(&asked.sale).unwrap_or_else(|| moving(Duration::ZERO)),
         })
-    }
-
-    /// The process that keeps the buyer's bucket; when that is not known, or it is away, any process of the cell: it answers
-    /// for buckets that are at rest, and knows who keeps the others.
-    fn keeper(&self, asked: &Asked) -> Result<(u32, Arc<Process>), Fault> {
-        let known = self.bucket(asked);
-        if let Ok((bucket, now)) = &known
-            && now.keeper.is_up()
-        {
-            return Ok((*bucket, now.keeper.clone()));
-        }
-        let begun = decided_phase(&asked.sale, self.clock.now_ms()) != Phase::Upcoming;
-        let any = asked
-            .sale
-            .bucket(asked.buyer)
-            .filter(|_| begun || known.is_ok())
-            .and_then(|bucket| Some((bucket, self.links.any(asked.sale.cell(bucket))?)));
-        match any {
-            Some(any) => Ok(any),
-            None => known.map(|(bucket, now)| (bucket, now.keeper)),
-        }
     }
 
     /// Why a sale has not begun to sell, if so: it is not its time, or not all of its cells are ready.
@@ -163,89 +101,23 @@ impl Edge {
             }
         })
     }
-
-    /// Sends a buyer's call to the keeper of their bucket.
-    pub(crate) async fn ask(
-        &self,
-        asked: &Asked,
-        kind: Kind,
-        what: call::Kind,
-    ) -> Result<answer::Kind, Fault> {
-        self.sales.take(asked.sale.id.as_str())?;
-        let (bucket, process) = self.keeper(asked)?;
-        let kind = if asked.sale.standard { Kind::Standard } else { kind };
-        let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
-        let call = Call {
-            id: 0,
-            time_left_ms: 0,
-            traceparent: trace::traceparent_of(&span).unwrap_or_default(),
-            sale: asked.sale.id.to_string(),
-            bucket,
-            buyer: asked.buyer.0.to_vec().into(),
-            kind: Some(what),
-        };
-        let answer = self.ask_where_it_is(asked, (kind, process), call).await;
-        // One bucket has nothing; whether all of the sale has nothing is known here alone.
-        match answer {
-            Err(fault)
-                if fault.reason == Reason::NoUnitNow && self.states.is_sold_out(&asked.sale) =>
-            {
-                Err(Reason::SoldOut.into())
-            }
-            answer => answer,
-        }
-    }
-
-    /// Asks a process, and once more whoever it says keeps the bucket.
-    async fn ask_where_it_is(
-        &self,
-        asked: &Asked,
-        (kind, process): (Kind, Arc<Process>),
-        call: Call,
-    ) -> Result<answer::Kind, Fault> {
-        let again = call.clone();
-        let there = match process.call(kind, in_time(call, asked.deadline), asked.deadline).await? {
-            answer::Kind::Elsewhere(there) => there,
-            answer => return Ok(answer),
-        };
-        let bucket = again.bucket;
-        let found = self.links.process(asked.sale.cell(bucket), &there.process);
-        let other = found.filter(|other| !Arc::ptr_eq(other, &process));
-        self.metrics.elsewhere(other.is_some());
-        let moving = || Fault::later(Reason::BucketMoving, MOVING_MS);
-        let other = other.ok_or_else(moving)?;
-        self.states.moved(asked.sale.id.as_str(), bucket, there.epoch, &other);
-        match other.call(kind, in_time(again, asked.deadline), asked.deadline).await? {
-            // Two who send a call to each other would do so for ever.
-            answer::Kind::Elsewhere(_) => Err(moving()),
-            answer => Ok(answer),
-        }
-    }
-
-    /// A process to probe.
-    pub(crate) fn process(&self, cell: &str) -> Result<Arc<Process>, Fault> {
-        self.links.any(cell).ok_or_else(|| Fault::later(Reason::BucketMoving, MOVING_MS))
-    }
 }
 
-/// The call with the time that is left of it.
-fn in_time(call: Call, deadline: Instant) -> Call {
-    let left = deadline.saturating_duration_since(Instant::now());
-    Call { time_left_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX), ..call }
+/// How a call is refused whose bucket cannot be reached, and could not for so long.
+pub(super) fn moving(away: Duration) -> Fault {
+    Fault::later(Reason::BucketMoving, again_ms(away))
 }
 
-/// Request headers and message of a call.
-pub(crate) fn split<T>(request: Request<T>) -> (HeaderMap, T) {
-    let (metadata, _, message) = request.into_parts();
-    (metadata.into_headers(), message)
+fn asked(call: &Incoming, entered: Entered<Arc<SaleEntry>>, buyer: BuyerKey) -> Asked {
+    let Entered { directory, theirs: sale, .. } = entered;
+    Asked { sale, directory, buyer, at: call.at, deadline: deadline(call) }
 }
 
 /// When the caller stops waiting.
-pub(crate) fn deadline(headers: &HeaderMap) -> Instant {
+pub(crate) fn deadline(call: &Incoming) -> Instant {
     let most = Duration::from_millis(CALL_MS_MAX.into());
-    let given =
-        runtime::server::deadline(headers).unwrap_or(Duration::from_millis(CALL_MS_DEFAULT.into()));
-    Instant::now() + given.min(most)
+    let given = runtime::server::deadline(&call.headers);
+    call.at + given.unwrap_or(Duration::from_millis(CALL_MS_DEFAULT.into())).min(most)
 }
 
 fn wait_ms(ms: u64) -> u32 {

@@ -1,7 +1,7 @@
 //! Probes: the way from the edge to a cell and back, and nothing else.
 
-use super::asked::{Edge, deadline, split};
-use crate::link::Kind;
+use super::asked::{Edge, deadline};
+use crate::column::Incoming;
 use crate::metrics::CallName;
 use proto::fault::{Fault, Reason};
 use proto::limits::PROBE_BYTES_MAX;
@@ -26,33 +26,28 @@ impl ProbeService for ProbeApi {
         &self,
         request: Request<ProbeRequest>,
     ) -> Result<Response<ProbeResponse>, Status> {
-        self.edge.run(CallName::Probe, self.answer(request)).await
+        let (call, probe) = Incoming::of(CallName::Probe, request);
+        self.edge.run(&call, self.answer(&call, probe)).await
     }
 }
 
 impl ProbeApi {
-    async fn answer(&self, request: Request<ProbeRequest>) -> Result<ProbeResponse, Fault> {
-        let (headers, probe) = split(request);
+    async fn answer(&self, call: &Incoming, probe: ProbeRequest) -> Result<ProbeResponse, Fault> {
         let cell = probe.cell.strip_prefix("cells/").unwrap_or(&probe.cell);
         if !self.open {
-            let roles = [Role::Buyer, Role::Merchant];
-            let (directory, caller) = self.edge.caller(&headers, &roles)?;
-            self.edge.buyers.take((&caller.org, &caller.subject))?;
             // A cell in which the caller's org does not live does not exist for it.
-            let org = caller.org.as_ref().and_then(|org| directory.org(org));
-            if !cell.is_empty()
-                && !org.is_some_and(|org| org.cells.iter().any(|known| **known == *cell))
-            {
-                return Err(directory.missing(Reason::NotFound).into());
-            }
+            self.edge.let_in(call, &[Role::Buyer, Role::Merchant], |directory, _, org| {
+                let theirs = cell.is_empty() || org.cells.iter().any(|known| **known == *cell);
+                if theirs { Ok(()) } else { Err(directory.missing(Reason::NotFound).into()) }
+            })?;
         }
         if probe.payload.len() > PROBE_BYTES_MAX {
             return Err(Fault::field("payload", "must be at most 1 KiB"));
         }
-        let process = self.edge.process(cell)?;
         let kind = call::Kind::Probe(Probe { payload: probe.payload });
+        let deadline = deadline(call);
         let call = Call { kind: Some(kind), ..Call::default() };
-        match process.call(Kind::Flash, call, deadline(&headers)).await? {
+        match self.edge.probe(cell, &call, deadline).await? {
             answer::Kind::Probe(echo) => Ok(ProbeResponse { payload: echo.payload }),
             _ => Err(Reason::Internal.into()),
         }

@@ -1,12 +1,12 @@
 //! The storefront's calls: decode, let through, ask, encode.
 
-use super::asked::{Asked, Edge, split};
+use super::asked::{Asked, Edge};
 use super::order::order;
-use super::watch::{Watched, Watchers, watch};
+use crate::column::Incoming;
 use crate::link::Kind;
 use crate::metrics::CallName;
 use crate::states::decided_phase;
-use http::HeaderMap;
+use crate::watch::{Watches, Who};
 use proto::fault::{Fault, Reason};
 use proto::id::{OrderId, parse_order, parse_request_id, parse_sale};
 use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS, TOKEN_BYTES_MAX};
@@ -20,132 +20,138 @@ use proto::wire::storefront::{
     JoinRequest, Order, RefundOrderRequest, ReserveRequest, SaleState, Ticket, WatchSaleRequest,
 };
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
+use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 /// The storefront service.
 #[derive(Clone, Debug)]
 pub(crate) struct StorefrontApi {
     edge: Arc<Edge>,
-    watchers: Watchers,
-    end: CancellationToken,
+    watches: Arc<Watches>,
 }
 
 impl StorefrontApi {
-    /// The service at this edge, whose streams end with `end`.
-    pub(crate) fn new(edge: Arc<Edge>, end: CancellationToken) -> StorefrontApi {
-        StorefrontApi { edge, watchers: Watchers::default(), end }
+    /// The service at this edge.
+    pub(crate) fn new(edge: Arc<Edge>, watches: Arc<Watches>) -> StorefrontApi {
+        StorefrontApi { edge, watches }
     }
 }
 
 #[tonic::async_trait]
 impl StorefrontService for StorefrontApi {
-    type WatchSaleStream = Watched;
+    /// What is told goes beside it, encoded once for all.
+    type WatchSaleStream = Empty<Result<SaleState, Status>>;
 
     async fn join(&self, request: Request<JoinRequest>) -> Result<Response<Ticket>, Status> {
-        let (headers, request) = split(request);
-        self.edge.run(CallName::Join, self.join_answer(&headers, &request)).await
+        let (call, request) = Incoming::of(CallName::Join, request);
+        self.edge.run(&call, self.join_answer(&call, &request)).await
     }
 
     async fn get_ticket(
         &self,
         request: Request<GetTicketRequest>,
     ) -> Result<Response<Ticket>, Status> {
-        let (headers, request) = split(request);
-        self.edge.run(CallName::GetTicket, async { self.ticket_answer(&headers, request) }).await
+        let (call, request) = Incoming::of(CallName::GetTicket, request);
+        self.edge.run(&call, async { self.ticket_answer(&call, request) }).await
     }
 
     async fn get_sale_state(
         &self,
         request: Request<GetSaleStateRequest>,
     ) -> Result<Response<SaleState>, Status> {
-        let (headers, request) = split(request);
+        let (call, request) = Incoming::of(CallName::GetSaleState, request);
         let answer = async {
-            let sale = self.shown(&headers, &request.sale)?;
+            let sale = self.shown(&call, &request.sale)?;
             Ok(self.edge.states.page(&sale, self.edge.clock.now_ms()))
         };
-        self.edge.run(CallName::GetSaleState, answer).await
+        self.edge.run(&call, answer).await
     }
 
     async fn watch_sale(
         &self,
         request: Request<WatchSaleRequest>,
-    ) -> Result<Response<Watched>, Status> {
-        let (headers, request) = split(request);
+    ) -> Result<Response<Self::WatchSaleStream>, Status> {
+        let who = Who::of(request.extensions());
+        let (call, request) = Incoming::of(CallName::WatchSale, request);
         let answer = async {
-            let sale = self.shown(&headers, &request.sale)?;
-            watch(self.edge.clone(), sale, &self.watchers, self.end.clone())
+            let sale = self.shown(&call, &request.sale)?;
+            let who = who.through(&self.edge.proxies, &call.headers);
+            self.watches.watch(&self.edge, sale, who)
         };
-        self.edge.run(CallName::WatchSale, answer).await
+        let frames = self.edge.run(&call, answer).await?.into_inner();
+        let mut told = Response::new(tokio_stream::empty());
+        told.extensions_mut().insert(frames);
+        Ok(told)
     }
 
     async fn reserve(&self, request: Request<ReserveRequest>) -> Result<Response<Order>, Status> {
-        let (headers, request) = split(request);
-        self.edge.run(CallName::Reserve, self.reserve_answer(&headers, request)).await
+        let (call, request) = Incoming::of(CallName::Reserve, request);
+        self.edge.run(&call, self.reserve_answer(&call, request)).await
     }
 
     async fn checkout(&self, request: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
-        let (headers, CheckoutRequest { name, payment_method }) = split(request);
+        let (call, CheckoutRequest { name, payment_method, sale }) =
+            Incoming::of(CallName::Checkout, request);
         let answer = async {
+            if !sale.is_empty() && !is_of(&name, &sale) {
+                return Err(Fault::field("sale", "must be that of the order"));
+            }
             if payment_method.is_empty() || payment_method.len() > PAYMENT_METHOD_BYTES_MAX {
                 return Err(Fault::field("payment_method", "must have 1 to 128 bytes"));
             }
-            let (asked, order) = self.of_order(&headers, &name)?;
+            let (asked, order) = self.of_order(&call, &name)?;
             let what = Checkout { order: order.0.to_vec(), payment_method };
             self.order_answer(&asked, call::Kind::Checkout(what)).await
         };
-        self.edge.run(CallName::Checkout, answer).await
+        self.edge.run(&call, answer).await
     }
 
     async fn cancel_order(
         &self,
         request: Request<CancelOrderRequest>,
     ) -> Result<Response<Order>, Status> {
-        let (headers, request) = split(request);
+        let (call, request) = Incoming::of(CallName::CancelOrder, request);
         let answer = async {
-            let (asked, order) = self.of_order(&headers, &request.name)?;
+            let (asked, order) = self.of_order(&call, &request.name)?;
             self.order_answer(&asked, call::Kind::Cancel(Cancel { order: order.0.to_vec() })).await
         };
-        self.edge.run(CallName::CancelOrder, answer).await
+        self.edge.run(&call, answer).await
     }
 
     async fn get_order(
         &self,
         request: Request<GetOrderRequest>,
     ) -> Result<Response<Order>, Status> {
-        let (headers, request) = split(request);
+        let (call, request) = Incoming::of(CallName::GetOrder, request);
         let answer = async {
-            let (asked, order) = self.of_order(&headers, &request.name)?;
+            let (asked, order) = self.of_order(&call, &request.name)?;
             self.order_answer(&asked, call::Kind::Show(Show { order: order.0.to_vec() })).await
         };
-        self.edge.run(CallName::GetOrder, answer).await
+        self.edge.run(&call, answer).await
     }
 
     async fn refund_order(
         &self,
         request: Request<RefundOrderRequest>,
     ) -> Result<Response<Order>, Status> {
-        let (headers, RefundOrderRequest { name, buyer }) = split(request);
+        let (call, RefundOrderRequest { name, buyer }) =
+            Incoming::of(CallName::RefundOrder, request);
         let answer = async {
             let (org, sale, order) = parse_order(&name)?;
             if buyer.is_empty() || buyer.len() > TOKEN_BYTES_MAX {
                 return Err(Fault::field("buyer", "must be the sub of the buyer's tokens"));
             }
-            let asked = self.edge.for_buyer(&headers, &org, &sale, &buyer)?;
+            let asked = self.edge.for_buyer(&call, &org, &sale, &buyer)?;
             self.order_answer(&asked, call::Kind::Refund(Refund { order: order.0.to_vec() })).await
         };
-        self.edge.run(CallName::RefundOrder, answer).await
+        self.edge.run(&call, answer).await
     }
 }
 
 impl StorefrontApi {
-    async fn join_answer(
-        &self,
-        headers: &HeaderMap,
-        request: &JoinRequest,
-    ) -> Result<Ticket, Fault> {
+    async fn join_answer(&self, call: &Incoming, request: &JoinRequest) -> Result<Ticket, Fault> {
         let (org, sale) = parse_sale(&request.sale)?;
-        let asked = self.edge.buyer(headers, &org, &sale)?;
+        let asked = self.edge.buyer(call, &org, &sale)?;
         if self.edge.states.is_sold_out(&asked.sale) {
             return Err(Reason::SoldOut.into());
         }
@@ -154,7 +160,7 @@ impl StorefrontApi {
             Reason::SalePaused => Ok(()),
             _ => Err(fault),
         })?;
-        match self.edge.ask(&asked, Kind::Join, call::Kind::Join(Join {})).await? {
+        match self.edge.pass_on(&asked, Kind::Join, call::Kind::Join(Join {})).await? {
             answer::Kind::Place(place) => {
                 let (_, now) = self.edge.bucket(&asked)?;
                 self.edge.ticket(&asked, place.ticket, place.rank, &now)
@@ -163,13 +169,9 @@ impl StorefrontApi {
         }
     }
 
-    fn ticket_answer(
-        &self,
-        headers: &HeaderMap,
-        request: GetTicketRequest,
-    ) -> Result<Ticket, Fault> {
+    fn ticket_answer(&self, call: &Incoming, request: GetTicketRequest) -> Result<Ticket, Fault> {
         let (org, sale) = parse_sale(&request.sale)?;
-        let asked = self.edge.buyer(headers, &org, &sale)?;
+        let asked = self.edge.buyer(call, &org, &sale)?;
         let (bucket, now) = self.edge.bucket(&asked)?;
         let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
         self.over(&asked).map_err(|fault| self.edge.in_line(fault, &asked, &now, rank))?;
@@ -178,7 +180,7 @@ impl StorefrontApi {
 
     async fn reserve_answer(
         &self,
-        headers: &HeaderMap,
+        call: &Incoming,
         request: ReserveRequest,
     ) -> Result<Order, Fault> {
         let (org, sale) = parse_sale(&request.sale)?;
@@ -190,7 +192,7 @@ impl StorefrontApi {
                 format!("must be 1 to {CAP_MAX}, and at most the sale's cap"),
             ));
         }
-        let asked = self.edge.buyer(headers, &org, &sale)?;
+        let asked = self.edge.buyer(call, &org, &sale)?;
         let (bucket, now) = self.edge.bucket(&asked)?;
         let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
         // A ticket that waits cannot have made an order; for all others the keeper looks whether it has.
@@ -215,25 +217,23 @@ impl StorefrontApi {
     }
 
     async fn order_answer(&self, asked: &Asked, what: call::Kind) -> Result<Order, Fault> {
-        order(&asked.sale, self.edge.ask(asked, Kind::Flash, what).await?)
+        order(&asked.sale, self.edge.pass_on(asked, Kind::Flash, what).await?)
     }
 
-    fn of_order(&self, headers: &HeaderMap, name: &str) -> Result<(Asked, OrderId), Fault> {
+    fn of_order(&self, call: &Incoming, name: &str) -> Result<(Asked, OrderId), Fault> {
         let (org, sale, order) = parse_order(name)?;
-        Ok((self.edge.buyer(headers, &org, &sale)?, order))
+        Ok((self.edge.buyer(call, &org, &sale)?, order))
     }
 
     /// A sale that a buyer or its merchant may see.
     fn shown(
         &self,
-        headers: &HeaderMap,
+        call: &Incoming,
         name: &str,
     ) -> Result<Arc<crate::directory::SaleEntry>, Fault> {
         let (org, sale) = parse_sale(name)?;
-        let (directory, caller) = self.edge.caller(headers, &[Role::Buyer, Role::Merchant])?;
-        let sale = self.edge.sale(&directory, &caller, &org, &sale)?;
-        self.edge.buyers.take((&caller.org, &caller.subject))?;
-        Ok(sale)
+        let roles = [Role::Buyer, Role::Merchant];
+        Ok(self.edge.for_sale(call, &roles, (&org, &sale))?.theirs)
     }
 
     /// Refused when the sale takes no new hold any more.
@@ -246,4 +246,9 @@ impl StorefrontApi {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the order's name is one of the sale's.
+fn is_of(order: &str, sale: &str) -> bool {
+    order.strip_prefix(sale).is_some_and(|rest| rest.starts_with("/orders/"))
 }

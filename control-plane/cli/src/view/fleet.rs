@@ -1,35 +1,57 @@
-//! Orgs, cells and placements as operators see them.
+//! Orgs with their keys and withdrawn tokens, cells and placements.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use proto::wire::admin::RevokedToken;
+use proto::wire::fleet::public_key::Key;
 use proto::wire::fleet::{Cell, Org, Placement, Process, PublicKey};
 use serde_json::{Value, json};
 
 use super::{View, bytes, object, time};
+use crate::input::written;
 
 impl View for Org {
     const BRIEF: &'static [&'static str] = &["name", "display name", "created"];
 
     fn json(&self) -> Value {
-        let key = |key: &PublicKey| json!({ "kid": key.kid, "ed25519": bytes(&key.ed25519) });
+        let key = |key: &PublicKey| match &key.key {
+            Some(Key::Ed25519(raw)) => json!({ "kid": key.kid, "ed25519": bytes(raw) }),
+            Some(Key::Es256(point)) => json!({ "kid": key.kid, "es256": bytes(point) }),
+            Some(Key::Rs256(der)) => json!({ "kid": key.kid, "rs256": bytes(der) }),
+            None => json!({ "kid": key.kid }),
+        };
         object(json!({
             "name": self.name,
             "displayName": self.display_name,
             "keys": self.keys.iter().map(key).collect::<Vec<_>>(),
             "createTime": time(self.create_time.as_ref()),
+            "callsPerS": self.calls_per_s,
         }))
     }
 
     fn fields(&self) -> Vec<(&'static str, String)> {
-        let key = |key: &PublicKey| {
-            ("key", format!("{}={}", key.kid, URL_SAFE_NO_PAD.encode(&key.ed25519)))
-        };
+        let key = |key: &PublicKey| ("key", written(key));
         let mut fields = vec![
             ("name", self.name.clone()),
             ("display name", self.display_name.clone()),
             ("created", time(self.create_time.as_ref()).unwrap_or_default()),
         ];
+        if self.calls_per_s > 0 {
+            fields.push(("calls a second", self.calls_per_s.to_string()));
+        }
         fields.extend(self.keys.iter().map(key));
         fields
+    }
+}
+
+impl View for RevokedToken {
+    const BRIEF: &'static [&'static str] = &["jti", "expires"];
+
+    fn json(&self) -> Value {
+        object(json!({ "jti": self.jti, "expireTime": time(self.expire_time.as_ref()) }))
+    }
+
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        let expires = time(self.expire_time.as_ref()).unwrap_or_default();
+        vec![("jti", self.jti.clone()), ("expires", expires)]
     }
 }
 
