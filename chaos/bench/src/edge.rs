@@ -6,7 +6,6 @@ use crate::figure::{Budget, Figure};
 use crate::h2load::{self, Shape};
 use crate::sale::Cell;
 use anyhow::{Context, Result, ensure};
-use local::{PlaneBinaries, PlaneSpec};
 use prost::Message;
 use proto::wire::fleet::ProbeRequest;
 use proto::wire::fleet::probe_service_client::ProbeServiceClient;
@@ -265,14 +264,4 @@ impl HaProxy {
 
 fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
-}
-
-/// The program of a plane, from the same build as this one.
-pub(crate) fn plane(name: &str, program: &str, args: Vec<String>) -> Result<PlaneSpec> {
-    Ok(PlaneSpec {
-        name: name.to_owned(),
-        program: PlaneBinaries::find().program(program)?,
-        args,
-        env: vec![("FLOODGATE_LOG".into(), "warn".into())],
-    })
 }

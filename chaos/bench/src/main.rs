@@ -6,15 +6,23 @@
 
 mod bare;
 mod calls;
+mod cgroup;
+mod chart;
 mod cpu;
 mod depth;
 mod edge;
 mod expiry;
 mod figure;
+mod goodput;
 mod h2load;
+mod neighbours;
+mod open;
+mod overload;
+mod peak;
 mod platform;
 mod sale;
 mod script;
+mod stats;
 mod stock;
 
 use anyhow::Result;
@@ -27,12 +35,18 @@ struct Args {
     /// Seconds that each figure is taken over
     #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
     seconds: u64,
-    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform
+    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform, overload, neighbours
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Serve the bare yardstick at this address and nothing else
     #[arg(long, hide = true)]
     bare: Option<SocketAddr>,
+    /// Flood the router at this address and nothing else
+    #[arg(long, hide = true, requires = "flood_sale")]
+    flood: Option<String>,
+    /// The flood's sale
+    #[arg(long, hide = true)]
+    flood_sale: Option<String>,
 }
 
 /// A call allocates some fifty times; this costs the least of it.
@@ -46,6 +60,9 @@ fn main() -> Result<()> {
     }
     // One thread, so that the load is no heavier than it must be.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let (Some(url), Some(sale)) = (&args.flood, &args.flood_sale) {
+        return runtime.block_on(neighbours::serve(url, sale));
+    }
     runtime.block_on(measure(&args))
 }
 
@@ -65,6 +82,12 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted("platform") {
         platform::measure(args.seconds).await?;
+    }
+    if wanted("overload") {
+        overload::measure(args.seconds).await?;
+    }
+    if wanted("neighbours") {
+        neighbours::measure().await?;
     }
     Ok(())
 }
