@@ -28,6 +28,7 @@ mod stock;
 use anyhow::Result;
 use clap::Parser;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
 #[command(name = "floodgate-bench", version, about = "Measures Floodgate against its budgets")]
@@ -41,6 +42,12 @@ struct Args {
     /// Serve the bare yardstick at this address and nothing else
     #[arg(long, hide = true)]
     bare: Option<SocketAddr>,
+    /// The certificate of the bare yardstick, which then speaks TLS, ...
+    #[arg(long, hide = true, requires = "bare_key")]
+    bare_cert: Option<PathBuf>,
+    /// ... and its key
+    #[arg(long, hide = true)]
+    bare_key: Option<PathBuf>,
     /// Flood the router at this address and nothing else
     #[arg(long, hide = true, requires = "flood_sale")]
     flood: Option<String>,
@@ -55,9 +62,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(address) = args.bare {
-        return bare::serve(address);
-    }
+    let args = match args.bare {
+        Some(address) => return bare::serve(address, args.bare_cert.zip(args.bare_key)),
+        None => args,
+    };
     // One thread, so that the load is no heavier than it must be.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if let (Some(url), Some(sale)) = (&args.flood, &args.flood_sale) {

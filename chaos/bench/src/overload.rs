@@ -138,8 +138,9 @@ impl Load {
         crowd.look(&Line::many(&url, 8, DEADLINE).await?).await?;
         let load = Load { group, cell, url, crowd };
         // Everything has been begun, at full speed, before it is held down.
-        let steps = [Step { per_s: SEARCH_FROM, lasts: SEARCH_STEP.0 }];
-        let all = Point::of(&load.offer(&steps).await?, SEARCH_STEP, SEARCH_FROM, DEADLINE);
+        let (lasts, from) = SEARCH_STEP;
+        let made = load.offer(&[Step { per_s: SEARCH_FROM, lasts }]).await?;
+        let all = Point::of(&made, (from, lasts), SEARCH_FROM, DEADLINE);
         ensure!(all.counts(), "even {SEARCH_FROM} calls a second are too many to make: {all:?}");
         for name in ["router", "cell-1/p1", "cell-1/redis", "cell-1/postgres"] {
             load.group.add(load.cell.pid(name)?)?;
