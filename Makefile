@@ -18,13 +18,14 @@ DRILLS := --features floodgate-cell/drills
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench drill bugs model released lint fmt clippy docs protos fresh clean packages bins
+.PHONY: help demo test bench drill attack bugs model released lint fmt clippy docs protos fresh clean packages bins
 
 help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
 	@echo 'make test  [FLOODGATE_SEED=n]                 every test, on real servers'
 	@echo 'make bench                                    every figure beside its budget'
 	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault, or small-sales, on one platform; without a name, what there is'
+	@echo 'make attack [NAME=name]                       attacks on a router, and what became of them'
 	@echo 'make bugs [BUG=name]                          each seeded bug, and the test that finds it'
 	@echo 'make model                                    take-over, line and transfers in every order of events'
 	@echo 'make released                                 that nothing of drills is in what is released'
@@ -61,6 +62,9 @@ bench: bins
 drill: packages
 	$(CARGO) build --locked --release --workspace --bins $(DRILLS)
 	$(TARGET)/release/floodgate-chaos drill $(NAME) $(call flag,TRIALS) $(call flag,SEED) $(call flag,LIVE_ORDERS)
+
+attack: bins
+	$(TARGET)/release/floodgate-chaos attack $(or $(NAME),all)
 
 # Every bug is planted once, and the tests that should find it are run; without one they must find nothing.
 bugs: packages

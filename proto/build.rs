@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .codec_path("crate::codec::StrictCodec")
+        .extern_path(".floodgate.cell.v1.Frame", "crate::frame::Frame")
         .bytes(".floodgate.cell.v1.Probe")
         .bytes(".floodgate.cell.v1.Call")
         .bytes(".floodgate.cell.v1.Order")

@@ -113,7 +113,7 @@ fn join_or_open(keeper: &Keeper, order: OrderId) -> Result<Begun, Fault> {
         Next::Join => live.attempt.clone().map(Begun::Joined).ok_or_else(moving),
         Next::Refuse => Err(Reason::TooManyAttempts.into()),
         Next::Pay => {
-            let seat = keeper.ports.payments(keeper).seat();
+            let seat = keeper.ports.payments(keeper).seat(keeper.place.bucket.org);
             let seat = seat.ok_or_else(|| Fault::later(Reason::PaymentBusy, BUSY_MS))?;
             let (tell, attempt) = watch::channel(None);
             book.begin_attempt(order, attempt.clone());

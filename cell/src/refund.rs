@@ -222,7 +222,7 @@ impl Desk<'_> {
     }
 
     async fn refund(&self, epoch: i64, refund: &Refund) -> Result<(), Failed> {
-        let seat = self.payments.seat().ok_or(Failed::Busy)?;
+        let seat = self.payments.seat(self.bucket.org).ok_or(Failed::Busy)?;
         failpoint::reach(Failpoint::RefundAsked).await;
         let begun = refund.begin(self.pool, self.bucket, epoch);
         let refusals = failpoint::reply(Failpoint::RefundBegun, begun).await?;

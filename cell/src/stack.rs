@@ -29,6 +29,7 @@ use runtime::lease::{Lease, LeaseOptions};
 use runtime::metric::Metrics;
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Front, ServerOptions, serve_service, standard_routes};
+use runtime::tls::{ROUTER_NAME, TlsError};
 use sqlx::PgPool;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -56,7 +57,8 @@ pub fn admin() -> runtime::admin::Router {
 /// When an address cannot be read, when Postgres is set up so that promises would be broken, or when another process is
 /// started under this one's name. Stores that are away are waited for.
 pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
-    let Context { clock, drain, metrics, readiness, listener, address, data_dir } = context;
+    let Context { clock, drain, metrics, readiness, listener, address, server, data_dir } = context;
+    let server = for_routers(server)?;
     let gauges = FitnessGauges::new(&metrics);
     let (flash, standard) = classes(&config, &gauges)?;
     // What serves all classes goes with everyday work: a rush must not make a process look dead.
@@ -107,21 +109,28 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let auditing = audit_ports(&config, kept.clone(), &metrics)?;
     drain.spawn_on(&workers, "audit", audit(auditing, end.clone()));
     drain.spawn_on(&workers, "load", workers::measure(loads, metrics.clone(), end.clone()));
-    let (telling, told_until) = (ports.clone(), left.clone());
-    drain.spawn("states", async move { telling.states.tell(told_until).await });
+    let (telling, stopping, told_until) = (ports.clone(), end.clone(), left.clone());
+    drain.spawn("states", async move { telling.states.tell(stopping, told_until).await });
     tell_etcd(&config, &ports, &end, &drain);
     stand_in_etcd(&config, address, &drain);
 
-    serve_link(Link::new(kept, left), listener, metrics, drain).await?;
+    serve_link(Link::new(kept, left), listener, server, metrics, drain).await?;
     if replaced.is_cancelled() {
         return Err("another process was started under this name".into());
     }
     Ok(())
 }
 
+/// Where TLS is spoken only routers are let in: whoever speaks to the link can act for any buyer.
+fn for_routers(server: ServerOptions) -> Result<ServerOptions, TlsError> {
+    let tls = server.tls.as_ref().map(|tls| tls.only(ROUTER_NAME)).transpose()?;
+    Ok(ServerOptions { tls, ..server })
+}
+
 async fn serve_link(
     link: Link,
     listener: TcpListener,
+    server: ServerOptions,
     metrics: Metrics,
     drain: Drain,
 ) -> Result<(), PlaneError> {
@@ -134,7 +143,9 @@ async fn serve_link(
         // Routers are few and their streams are long; a frame must never wait for a window.
         stream_window_bytes: 1024 * 1024,
         connection_window_bytes: 16 * 1024 * 1024,
-        ..ServerOptions::default()
+        // Their frames are small and many.
+        frames: None,
+        ..server
     };
     serve_service(listener, Front::new(link, routes), options, metrics, drain).await;
     Ok(())
@@ -208,10 +219,11 @@ fn tell_etcd(config: &Config, ports: &Arc<Ports>, end: &CancellationToken, drain
 
 /// Tells routers where this process is, for as long as it lives.
 fn stand_in_etcd(config: &Config, address: SocketAddr, drain: &Drain) {
+    let scheme = if config.process_args.port.tls_cert.is_some() { "https" } else { "http" };
     let record = ProcessRecord {
         cell: config.cell.to_string(),
         process: config.process.to_string(),
-        address: config.advertise.clone().unwrap_or_else(|| format!("http://{address}")),
+        address: config.advertise.clone().unwrap_or_else(|| format!("{scheme}://{address}")),
         version: env!("CARGO_PKG_VERSION").into(),
     };
     Lease::keep(

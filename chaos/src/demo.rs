@@ -33,8 +33,8 @@ const NEIGHBOUR_STOCK: u32 = 100_000;
 /// An admitted ticket is kept so long: a little longer than anybody in line is told to wait before asking again.
 const KEEPING_TIME: Duration = Duration::from_secs(12);
 
-/// Connections of all buyers of a sale: a router lets 256 calls at a time through on each.
-const CROWD_CONNECTIONS: usize = 32;
+/// Connections of all buyers of a sale: a router lets 128 calls at a time through on each.
+const CROWD_CONNECTIONS: usize = 64;
 const NEIGHBOUR_CONNECTIONS: usize = 2;
 
 /// Both sales last longer than any run; the buckets are judged while they are loaded.

@@ -5,11 +5,13 @@
 //! - [`judge`]: compares the told log, the provider's file, every Postgres and every Redis, and names each broken
 //!   invariant. It knows the planes' stores and messages, and none of their code.
 //! - [`demo`]: a whole platform with a mega-sale. [`drill`]: a fault in the middle of it. [`report`]: what it proved.
+//! - [`attack`]: peers that do not buy, and what becomes of them and of the router.
 //! - [`arena`]: one platform and many trials of one drill, each on a sale of its own.
 //!
 //! It sees the planes only through their APIs and stores.
 
 pub mod arena;
+pub mod attack;
 pub mod demo;
 pub mod drill;
 pub mod id;

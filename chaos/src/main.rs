@@ -1,4 +1,4 @@
-//! `floodgate-chaos`: the demo, drills, and the judge by itself.
+//! `floodgate-chaos`: the demo, drills, attacks, and the judge by itself.
 //!
 //! Exit codes: 0 every invariant was kept, 1 something is broken, 2 the run was void, 3 there was no verdict, 4 this
 //! machine cannot do what a drill needs.
@@ -6,11 +6,13 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use floodgate_chaos::arena::small::{self, SmallPlan};
 use floodgate_chaos::arena::{self, ArenaError, ArenaPlan};
+use floodgate_chaos::attack::{self, Attack, AttackPlan};
 use floodgate_chaos::demo::{self, DemoPlan};
 use floodgate_chaos::drill::Drill;
 use floodgate_chaos::judge;
@@ -54,6 +56,21 @@ enum Command {
         #[command(flatten)]
         trials: TrialArgs,
     },
+    /// Attacks on a router's port, and what became of them; without a name, what there is.
+    Attack {
+        /// Which, or `all`.
+        #[arg(value_parser = attacks_of)]
+        name: Option<Attacks>,
+        /// Connections of each at a time.
+        #[arg(long, default_value_t = 100)]
+        connections: usize,
+        /// How long each goes on.
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// Keep the run folder.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Judges a run whose folder was kept once more.
     Judge {
         /// The run folder.
@@ -73,6 +90,17 @@ fn what_of(name: &str) -> Result<What, String> {
     match name {
         small::NAME => Ok(What::SmallSales),
         fault => Drill::from_str(fault, false).map(What::Fault),
+    }
+}
+
+/// One attack or all.
+#[derive(Clone, Debug)]
+struct Attacks(Vec<Attack>);
+
+fn attacks_of(name: &str) -> Result<Attacks, String> {
+    match name {
+        "all" => Ok(Attacks(Attack::ALL.to_vec())),
+        one => Attack::from_str(one, false).map(|attack| Attacks(vec![attack])),
     }
 }
 
@@ -127,6 +155,11 @@ fn run(command: Command) -> anyhow::Result<Proof> {
         }
         Command::Drill { name: Some(What::SmallSales), run, trials } => sell(&run, &trials),
         Command::Drill { name: None, .. } => list(),
+        Command::Attack { name: Some(Attacks(attacks)), connections, seconds, keep } => {
+            let lasts = Some(Duration::from_secs(seconds));
+            strike(&AttackPlan { connections, lasts, keep, ..AttackPlan::new(attacks) })
+        }
+        Command::Attack { name: None, .. } => list_attacks(),
         Command::Judge { folder } => again(&folder),
     }
 }
@@ -189,6 +222,19 @@ fn list() -> anyhow::Result<Proof> {
     writeln!(out, "{:<20} {}", small::NAME, small::HYPOTHESIS)?;
     for drill in Drill::ALL {
         writeln!(out, "{:<20} {}", drill.name(), drill.hypothesis())?;
+    }
+    Ok(Proof::Kept)
+}
+
+fn strike(plan: &AttackPlan) -> anyhow::Result<Proof> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(attack::run(plan, &mut io::stdout().lock()))?)
+}
+
+fn list_attacks() -> anyhow::Result<Proof> {
+    let mut out = io::stdout().lock();
+    for attack in Attack::ALL {
+        writeln!(out, "{:<20} {}", attack.name(), attack.hypothesis())?;
     }
     Ok(Proof::Kept)
 }

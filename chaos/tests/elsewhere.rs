@@ -124,7 +124,7 @@ impl Scene {
             kind: Some(call::Kind::Show(Show { order: vec![1; 16] })),
             ..Call::default()
         };
-        let frames = stream::iter([Frame { calls: vec![call] }]).chain(stream::pending());
+        let frames = stream::iter([Frame::of(&[call])]).chain(stream::pending());
         let answers = link.flash(frames).await.ok()?.into_inner().message().await.ok()??;
         match answers.answers.into_iter().next()?.kind? {
             answer::Kind::Elsewhere(there) => Some(there.process),

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use floodgate_control_plane::config::Args;
 use floodgate_control_plane::serve;
 use runtime::config::BAD_CONFIG;
+use runtime::process::Context;
 
 fn main() -> ExitCode {
     let args: Args = match runtime::config::parse() {
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     };
     let version = env!("CARGO_PKG_VERSION");
     runtime::process::run("control-plane", version, &args.process, |context| async move {
-        serve(context.listener, config, context.clock, context.metrics, context.drain).await
+        let Context { listener, server, clock, metrics, drain, .. } = context;
+        serve(listener, server, config, clock, metrics, drain).await
     })
 }

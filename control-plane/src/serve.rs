@@ -30,12 +30,13 @@ pub enum ServeError {
     Reflection(#[from] ReflectionError),
 }
 
-/// Serves on `listener` and executes when leading, until the drain begins.
+/// Serves on `listener`, within `options`, and executes when leading, until the drain begins.
 ///
 /// # Errors
 /// [`ServeError`] before anything is served.
 pub async fn serve(
     listener: TcpListener,
+    options: ServerOptions,
     config: Config,
     clock: Clock,
     metrics: metric::Metrics,
@@ -59,6 +60,6 @@ pub async fn serve(
         cells_per_org: config.cells_per_org,
     };
     let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
-    runtime::server::serve(listener, routes, ServerOptions::default(), metrics, drain).await;
+    runtime::server::serve(listener, routes, options, metrics, drain).await;
     Ok(())
 }

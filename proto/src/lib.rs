@@ -9,13 +9,14 @@
 //! - [`keys`]: where decisions lie in etcd.
 //! - [`merkle`]: how the ledger's rows are hashed; [`chain`]: how they are checked, signed for, and shown to somebody else.
 //! - [`replay`]: what a bucket's ledger says of its orders and units.
-//! - [`codec`]: protobuf with clear errors.
+//! - [`codec`]: protobuf with clear errors. [`frame`]: a frame of the link whose calls are read one by one.
 //!
 //! Nothing here does IO or reads a clock.
 
 pub mod chain;
 pub mod codec;
 pub mod fault;
+pub mod frame;
 pub mod id;
 pub mod invariant;
 mod jws;

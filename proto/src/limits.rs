@@ -7,6 +7,8 @@
 pub const BATCH_CALLS_MAX: usize = 256;
 /// Bytes of one frame's calls.
 pub const FRAME_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of one call on the link: a ticket or a probe's payload, and names.
+pub const CALL_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of one message on the link: a frame's calls and what frames them.
 pub const LINK_MESSAGE_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 /// Bytes of one request of a buyer, merchant or operator.
@@ -36,8 +38,51 @@ pub const TOKEN_LEEWAY_MS: u64 = 2_000;
 /// Verified tokens that a router remembers.
 pub const TOKENS_REMEMBERED_MAX: usize = 524_288;
 
-/// Calls that wait on one stream of the link, in a router.
+/// Calls that wait on one stream of the link, in a router; beyond it a cell refuses them.
 pub const LINK_CALLS_WAITING_MAX: usize = 16_384;
+/// Calls of one stream that a cell has open, refusals included: a router with more does not read its answers.
+pub const LINK_CALLS_OPEN_MAX: usize = 2 * LINK_CALLS_WAITING_MAX;
+/// An org may have so many times as many places as are left: calls under way on a stream, payments in a pool. Alone it gets
+/// eight ninths of the room, and each of three who want all of it eight twenty-fifths.
+pub const ORG_ROOM_TIMES: usize = 8;
+/// Calls of one class that a router has under way at one process of a cell: never refused below the first, begun with the
+/// second, never more than the third, which is what a stage lets wait.
+pub const LINK_UNDER_WAY: (u32, u32, u32) = (32, 4_096, 8_192);
+/// Payments and refunds of one class under way at one process: its pool, and those who wait for it.
+pub const LINK_PAYMENTS_UNDER_WAY_MAX: u32 = 4_160;
+/// How often it is looked whether there are too many calls under way.
+pub const LINK_WINDOW_MS: u64 = 100;
+/// A round trip is fine up to the first, whatever its least was, and slow beyond the second: full batches take a
+/// multiple of what a lonely call takes, and are what a cell does most with.
+pub const LINK_ROUND_TRIP_MS: (u64, u64) = (100, 1_000);
+/// Between those, a round trip is fine up to so many times the least that was seen.
+pub const LINK_ROUND_TRIP_TIMES: u64 = 2;
+/// For how long the least round trip is remembered at least.
+pub const LINK_LEAST_MS: u64 = 10_000;
+/// Calls that are repeated after their link was lost, in a thousand of those asked, beyond ...
+pub const REPEATS_PERMILLE: u64 = 100;
+/// ... so many a second of one process, ...
+pub const REPEATS_PER_S: u64 = 10;
+/// ... and never more at once.
+pub const REPEATS_AT_ONCE_MAX: u64 = 1_000;
+/// How long a call whose link was lost waits for somebody to ask again.
+pub const REPEAT_WAIT_MS_MAX: u64 = 3_000;
+/// When a buyer may ask again whose bucket's cell cannot be reached: after as long as it has lasted, within these bounds.
+pub const BUCKET_AWAY_RETRY_MS: (u32, u32) = (250, 10_000);
+/// How long a call must have waited in vain to speak against the process that it waited for: callers with less patience
+/// do not.
+pub const EJECT_PATIENCE_MS: u64 = 1_000;
+/// A process is asked no more when so many calls failed in one window, and more than were answered or none for as long as
+/// [`EJECT_PATIENCE_MS`].
+pub const EJECT_FAILURES_MIN: u32 = 5;
+/// See [`EJECT_FAILURES_MIN`].
+pub const EJECT_WINDOW_MS: u64 = 5_000;
+/// How long it is asked no more the first time, and at most: it doubles while probes or calls fail.
+pub const EJECT_MS: (u64, u64) = (1_000, 30_000);
+/// Never more of a cell's processes than this part of them: when most seem to fail it is rather us.
+pub const EJECTED_PERMILLE_MAX: usize = 500;
+/// How long a probe may take that brings a process back.
+pub const EJECT_PROBE_MS_MAX: u64 = 1_000;
 /// Frames that lie between a stream's reader or writer and the transport.
 pub const LINK_FRAMES_MAX: usize = 4;
 /// How long a call may take when the caller set no deadline.
@@ -205,6 +250,13 @@ pub const STATE_STALE_MS: u64 = 1_000;
 const _: () = {
     assert!(LINK_MESSAGE_BYTES_MAX > FRAME_BYTES_MAX + BATCH_CALLS_MAX * 32);
     assert!(TICKET_BYTES_MAX + 256 < REQUEST_BYTES_MAX);
+    assert!(TICKET_BYTES_MAX + PAYMENT_METHOD_BYTES_MAX + 512 < CALL_BYTES_MAX);
+    assert!(PROBE_BYTES_MAX + 512 < CALL_BYTES_MAX);
+    assert!(CALL_BYTES_MAX <= FRAME_BYTES_MAX);
+    assert!(LINK_UNDER_WAY.0 <= LINK_UNDER_WAY.1 && LINK_UNDER_WAY.1 <= LINK_UNDER_WAY.2);
+    assert!(LINK_UNDER_WAY.2 as usize <= STAGE_CALLS_WAITING_MAX);
+    assert!(LINK_PAYMENTS_UNDER_WAY_MAX as usize == PAYMENTS_UNDER_WAY_MAX + PAYMENTS_WAITING_MAX);
+    assert!((LINK_UNDER_WAY.2 + LINK_PAYMENTS_UNDER_WAY_MAX) as usize <= LINK_CALLS_WAITING_MAX);
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);

@@ -63,6 +63,8 @@ mod floodgate {
                 reason = "generated"
             )]
             tonic::include_proto!("floodgate.cell.v1");
+
+            pub use crate::frame::Frame;
         }
     }
     pub mod events {

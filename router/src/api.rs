@@ -5,6 +5,7 @@ mod asked;
 mod money;
 mod order;
 mod probe;
+mod reach;
 mod storefront;
 mod ticket;
 mod watch;

@@ -8,12 +8,13 @@
 //!  address        before names and tokens are read: a signature costs many refusals
 //!  authenticate   before all that is counted or found by org or buyer                  Edge::let_in, and on to its end
 //!  tenant         the token's org, never a header's or the request's
-//!  quotas         buyer, org, everybody: who asks too much uses up nothing that others share
+//!  quotas         buyer, then org: who asks too much uses up nothing that others share
+//!  shed           everybody's room and rate: under pressure what is worth least goes first
 //!  theirs         what the call names, if it is the org's own (INV-9)
 //!  ── answered here, from memory: tickets, states; refused here: what is over, sold out, not its turn ──
 //!  sale           what is passed on costs its cells: a sale's share of that            Edge::pass_on, and on to its end
 //!  bucket         the buyer's, and who keeps it
-//!  link           in a frame, in time, to that process; and where it is sent from there
+//!  link           room there for its worth, its org's queue, a frame; once more if the link is lost
 //! ```
 //!
 //! A refusal leaves at its step and has changed nothing below it; when to ask again is spread in one place, where it
@@ -109,6 +110,7 @@ impl Edge {
         // The buyer's own before their org's before everybody's: who asks too often uses up only what is theirs.
         self.quotas.buyer(&caller, now_ns)?;
         self.quotas.org(org, worth, now_ns)?;
+        // What is everybody's is kept for what is worth most: the page goes first, and payments last.
         self.quotas.all(worth, now_ns)?;
         // Behind the quotas, so that guessing names is counted; what belongs to others is not there (INV-9).
         let theirs = theirs(&directory, &caller, org)?;
@@ -124,10 +126,10 @@ impl Edge {
     ) -> Result<answer::Kind, Fault> {
         // What was answered above cost the cells nothing; this does, and they are shared.
         self.quotas.sale(asked.sale.id.as_str(), self.quotas.now_ns(asked.at))?;
-        // The keeper as far as is known; a process that is up before one that is right.
-        let (bucket, process) = self.keeper(asked)?;
         // Everyday commerce has streams of its own, all the way down.
         let kind = if asked.sale.standard { Kind::Standard } else { kind };
+        // The keeper as far as is known; a process that may be asked before one that is right.
+        let (bucket, process) = self.keeper(asked, kind)?;
         let span = root(|| tracing::info_span!("ask", sale = asked.sale.id.as_str(), bucket));
         let call = Call {
             id: 0,
@@ -138,7 +140,7 @@ impl Edge {
             buyer: asked.buyer.0.to_vec().into(),
             kind: Some(what),
         };
-        let answer = self.ask_where_it_is(asked, (kind, process), call).await;
+        let answer = self.reach(asked, (kind, process), &call).await;
         // One bucket has nothing; whether all of the sale has nothing is known here alone.
         match answer {
             Err(fault)

@@ -7,6 +7,8 @@ use proto::limits::{
 };
 use runtime::config::ProcessArgs;
 use runtime::server::Network;
+use runtime::tls::{TlsClient, TlsError, TlsFiles};
+use std::path::PathBuf;
 
 /// A Floodgate edge router.
 #[derive(Clone, Debug, clap::Parser)]
@@ -55,6 +57,18 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_SALE_CALLS_PER_S", default_value_t = SALE_CALLS_PER_S, value_name = "N")]
     pub sale_calls_per_s: u32,
 
+    /// File with the CA of cells, in PEM; with it the link is encrypted, and a process must be of the cell that is dialled
+    #[arg(long, env = "FLOODGATE_CELL_CA", value_name = "FILE", requires_all = ["cell_client_cert", "cell_client_key"])]
+    pub cell_ca: Option<PathBuf>,
+
+    /// File with the certificate that cells know this router by, in PEM
+    #[arg(long, env = "FLOODGATE_CELL_CLIENT_CERT", value_name = "FILE", requires = "cell_ca")]
+    pub cell_client_cert: Option<PathBuf>,
+
+    /// File with its private key, in PEM
+    #[arg(long, env = "FLOODGATE_CELL_CLIENT_KEY", value_name = "FILE", requires = "cell_ca")]
+    pub cell_client_key: Option<PathBuf>,
+
     /// Answer probes without a token: for measuring the way without its checks, never on a public port
     #[arg(long, env = "FLOODGATE_OPEN_PROBE")]
     pub open_probe: bool,
@@ -69,6 +83,20 @@ impl Config {
             sale: self.sale_calls_per_s,
             org: self.org_calls_per_s,
             all: self.router_calls_per_s,
+        }
+    }
+
+    /// How cells are spoken to; none: in the clear.
+    ///
+    /// # Errors
+    /// [`TlsError`] when files are named that cannot be used.
+    pub fn cell_tls(&self) -> Result<Option<TlsClient>, TlsError> {
+        match (&self.cell_client_cert, &self.cell_client_key, &self.cell_ca) {
+            (Some(cert), Some(key), Some(ca)) => {
+                let (cert, key, ca) = (cert.clone(), key.clone(), Some(ca.clone()));
+                TlsClient::open(TlsFiles { cert, key, ca }).map(Some)
+            }
+            _ => Ok(None),
         }
     }
 }

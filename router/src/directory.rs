@@ -19,6 +19,7 @@ use proto::wire::cell::{CellRecord, OrgRecord, ProcessRecord, SaleRecord, sale_r
 use ring::hmac;
 use runtime::decisions::Snapshot;
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 
 /// An org as calls need it.
@@ -45,6 +46,8 @@ pub(crate) struct SaleEntry {
     pub(crate) name: Box<str>,
     pub(crate) record: SaleRecord,
     pub(crate) standard: bool,
+    /// Its org as a number, for queues and counters.
+    pub(crate) org_number: u64,
     buyer_key: hmac::Key,
     buckets: u32,
 }
@@ -185,6 +188,7 @@ impl SaleEntry {
             org: record.org.parse().ok()?,
             name: format!("orgs/{}/sales/{}", record.org, record.sale).into(),
             standard: record.class == i32::from(Class::Standard),
+            org_number: BuildHasherDefault::<DefaultHasher>::default().hash_one(&record.org),
             buyer_key: hmac::Key::new(hmac::HMAC_SHA256, &record.buyer_key),
             buckets: u32::try_from(record.buckets.len()).ok()?,
             record,

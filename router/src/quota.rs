@@ -20,14 +20,12 @@ use proto::limits::{
     ADDRESS_BAD_TOKEN_CALLS, CALLS_UNDER_WAY_MAX, QUOTA_BURST_MS, QUOTA_SHARED_RETRY_MS,
 };
 use proto::token::Caller;
-use std::net::{IpAddr, Ipv6Addr};
+use runtime::server::Source;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::time::Instant;
 
 pub(crate) use one::Rate;
-
-/// Bits of an IPv6 address that name a network, of which a subscriber has all addresses.
-const NETWORK: u128 = !0 << 64;
 
 /// Calls a second; 0 means as many as come, except for buyers.
 #[derive(Clone, Copy, Debug)]
@@ -97,14 +95,14 @@ impl Quotas {
     /// A call from an address.
     pub(crate) fn address(&self, address: Option<IpAddr>, now_ns: u64) -> Result<(), Fault> {
         let (Some(rates), Some(address)) = (&self.addresses, address) else { return Ok(()) };
-        let taken = rates.take(subscriber(address), now_ns);
+        let taken = rates.take(Source::from(address), now_ns);
         taken.map_err(|wait_ns| crowded(Reason::AddressRate, wait_ns))
     }
 
     /// That call came with a token that nobody's key had signed: to find that out cost as much as many calls do.
     pub(crate) fn bad_token(&self, address: Option<IpAddr>, now_ns: u64) {
         if let (Some(rates), Some(address)) = (&self.addresses, address) {
-            rates.charge(subscriber(address), ADDRESS_BAD_TOKEN_CALLS, now_ns);
+            rates.charge(Source::from(address), ADDRESS_BAD_TOKEN_CALLS, now_ns);
         }
     }
 
@@ -149,14 +147,6 @@ impl Quotas {
 fn shared(per_s: u32) -> Option<Allowance> {
     let burst = u64::from(per_s) * QUOTA_BURST_MS / 1_000;
     (per_s > 0).then(|| Allowance::new(per_s, u32::try_from(burst).unwrap_or(u32::MAX)))
-}
-
-/// An IPv6 subscriber has a network of addresses, and is one subject.
-fn subscriber(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & NETWORK)),
-        v4 @ IpAddr::V4(_) => v4,
-    }
 }
 
 /// A refusal of one of many: the next place is free at once and not for all of them.

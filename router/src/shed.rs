@@ -25,6 +25,21 @@ pub(crate) enum Worth {
 }
 
 impl Worth {
+    /// Every worth, the first to go in front.
+    pub(crate) const ALL: [Worth; 5] =
+        [Worth::Display, Worth::Poll, Worth::Join, Worth::Reserve, Worth::Checkout];
+
+    /// Its label in metrics.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Worth::Display => "display",
+            Worth::Poll => "poll",
+            Worth::Join => "join",
+            Worth::Reserve => "reserve",
+            Worth::Checkout => "checkout",
+        }
+    }
+
     /// The pressure below which it passes.
     pub(crate) const fn bears(self) -> Permille {
         match self {
@@ -62,22 +77,19 @@ pub(crate) const fn passes(pressure: Permille, worth: Worth) -> bool {
 mod tests {
     use super::*;
 
-    const ORDER: [Worth; 5] =
-        [Worth::Display, Worth::Poll, Worth::Join, Worth::Reserve, Worth::Checkout];
-
     #[test]
     fn calls_are_given_up_one_kind_after_the_other() {
-        let mut passing = ORDER.len();
+        let mut passing = Worth::ALL.len();
         for pressure in 0..=1_000 {
-            let now = ORDER.iter().filter(|worth| passes(pressure, **worth)).count();
+            let now = Worth::ALL.iter().filter(|worth| passes(pressure, **worth)).count();
             assert!(now <= passing && passing - now <= 1, "at {pressure}: {passing}, then {now}");
-            let kept = &ORDER[ORDER.len() - now..];
+            let kept = &Worth::ALL[Worth::ALL.len() - now..];
             assert!(kept.iter().all(|worth| passes(pressure, *worth)), "at {pressure}");
             passing = now;
         }
         assert_eq!(passing, 0, "nothing passes where there is no room");
-        assert!(ORDER.iter().all(|worth| passes(0, *worth)), "without pressure all pass");
-        assert!(ORDER.is_sorted());
+        assert!(Worth::ALL.iter().all(|worth| passes(0, *worth)), "without pressure all pass");
+        assert!(Worth::ALL.is_sorted());
     }
 
     #[test]
@@ -89,6 +101,6 @@ mod tests {
             CallName::Reserve,
             CallName::Checkout,
         ];
-        assert_eq!(names.map(CallName::worth), ORDER);
+        assert_eq!(names.map(CallName::worth), Worth::ALL);
     }
 }

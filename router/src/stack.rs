@@ -4,28 +4,37 @@ use crate::api::{Edge, ProbeApi, StorefrontApi};
 use crate::auth::Auth;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::link::Links;
+use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::Quotas;
 use crate::states::States;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::keys;
-use proto::limits::REQUEST_BYTES_MAX;
+use proto::limits::{CALL_MS_MAX, REQUEST_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Explained, Front, Proxies, ServerOptions, serve_service, standard_routes};
+use runtime::tls::TlsClient;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Runs a router until its drain begins.
+/// How long one connection of a storefront lasts.
+const AGE_MAX: Duration = Duration::from_secs(300);
+
+/// Runs a router until its drain begins. `tls` is how it speaks to cells; none: in the clear.
 ///
 /// # Errors
 /// When etcd's addresses cannot be read. An etcd that is away is not waited for when there is a snapshot.
-pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
-    let Context { clock, drain, metrics, readiness, listener, data_dir, .. } = context;
+pub async fn run(
+    config: Config,
+    tls: Option<TlsClient>,
+    context: Context,
+) -> Result<(), PlaneError> {
+    let Context { clock, drain, metrics, readiness, listener, server, data_dir, .. } = context;
     let prefixes = vec![
         Prefix::hot(keys::SALES),
         Prefix::hot(keys::PROCESSES),
@@ -38,16 +47,21 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     };
     let decisions = Decisions::follow(options, clock.clone(), &metrics, &drain).await?;
 
+    if let Some(tls) = &tls {
+        tls.follow("cells", &metrics, &drain);
+    }
     let states = Arc::new(States::default());
+    let link_metrics = LinkMetrics::new(&metrics);
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), drain.clone()),
+        links: Links::new(states.clone(), tls, drain.clone(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         quotas: Quotas::new(config.limits()),
         proxies: Proxies::new(config.proxies.clone()),
         metrics: RouterMetrics::new(&metrics),
+        link_metrics,
     });
     readiness.set("decisions", false);
     let (following, ready) = (edge.clone(), readiness.clone());
@@ -63,9 +77,15 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    // Who is measured without checks does without this, too.
-    let peers = edge.quotas.counts_addresses() && !config.open_probe;
-    let options = ServerOptions { name: "storefront", peers, ..ServerOptions::default() };
+    let options = ServerOptions {
+        name: "storefront",
+        // Who is measured without checks does without this, too.
+        peers: edge.quotas.counts_addresses() && !config.open_probe,
+        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
+        age_max: Some(AGE_MAX),
+        age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
+        ..server
+    };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Front::new(probe, routes.add_service(storefront));

@@ -185,7 +185,7 @@ mod tests {
             process: name.into(),
             address: "http://127.0.0.1:1".into(),
         };
-        Arc::new(Process::new(entry))
+        Arc::new(Process::alone(entry))
     }
 
     /// Somebody speaks: who keeps the bucket says its state, another one says who keeps it.

@@ -74,7 +74,8 @@ pub(super) async fn review(keeper: Arc<Keeper>, of: Of) {
         let still_there =
             keeper.book().order(bill.order).is_some_and(|live| live.state == State::Review);
         let Some(intent) = bill.intent.clone().filter(|_| still_there) else { return };
-        let Some(seat) = keeper.ports.payments(&keeper).wait_for_seat().await else { return };
+        let (payments, org) = (keeper.ports.payments(&keeper), keeper.place.bucket.org);
+        let Some(seat) = payments.wait_for_seat(org).await else { return };
         let outcome = look_up(&keeper, &seat, (bill.order, bill.attempt), &intent).await;
         drop(seat);
         let kind = match outcome {
@@ -98,7 +99,7 @@ pub(super) async fn review(keeper: Arc<Keeper>, of: Of) {
 type End = Option<AttemptEnd>;
 
 async fn try_to_resume(keeper: &Arc<Keeper>, of: Of) -> End {
-    let seat = keeper.ports.payments(keeper).wait_for_seat().await?;
+    let seat = keeper.ports.payments(keeper).wait_for_seat(keeper.place.bucket.org).await?;
     let bill = bill(keeper, of, 0)?;
     let intent = bill.intent.clone()?;
     settle_unknown(keeper, bill, &intent, &seat).await

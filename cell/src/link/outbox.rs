@@ -12,7 +12,7 @@ use tracing::Span;
 /// When a caller whose keeper went away may try again.
 const MOVING_MS: u32 = 200;
 
-/// The answers of one stream. It holds at most as many as calls were taken in.
+/// The answers of one stream. It holds at most as many as calls are open.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     answers: Mutex<Vec<Answer>>,
@@ -22,13 +22,24 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Counts calls that were taken in. Returns how many are open.
-    pub(crate) fn open(&self, calls: usize) -> usize {
-        self.open.fetch_add(calls, Ordering::Relaxed) + calls
+    /// How many calls are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
     }
 
-    /// Adds an answer.
-    pub(crate) fn push(&self, answer: Answer) {
+    /// Answers a call at once.
+    pub(crate) fn answer(&self, id: u64, kind: Kind) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.push(Answer { id, kind: Some(kind) });
+    }
+
+    /// Refuses a call at once.
+    pub(crate) fn refuse(&self, id: u64, fault: &Fault) {
+        self.answer(id, refusal(fault));
+    }
+
+    /// Adds the answer to a call that is open.
+    fn push(&self, answer: Answer) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let was_empty = answers.is_empty();
         answers.push(answer);
@@ -64,7 +75,7 @@ impl Outbox {
     }
 }
 
-/// The duty to answer one call. Dropped unused, it says that the bucket is changing hands: the call may or may not have
+/// The duty to answer one call, which is open until then. Dropped unused, it says that the bucket is changing hands: the call may or may not have
 /// been carried out, and the same request finds out.
 #[derive(Debug)]
 pub(crate) struct Reply {
@@ -78,6 +89,7 @@ pub(crate) struct Reply {
 impl Reply {
     /// The duty to answer call `id` of a stream by `deadline`.
     pub(crate) fn new(outbox: Arc<Outbox>, id: u64, deadline: Instant) -> Reply {
+        outbox.open.fetch_add(1, Ordering::Relaxed);
         Reply { outbox: Some(outbox), id, deadline, span: Span::none() }
     }
 
@@ -131,18 +143,18 @@ mod tests {
     #[tokio::test]
     async fn frames_hold_what_has_gathered_and_no_more_than_a_batch() {
         let outbox = Arc::new(Outbox::default());
-        outbox.open(300);
         for id in 0..300 {
             Reply::new(outbox.clone(), id, Instant::now()).refuse(&Reason::SoldOut.into());
         }
+        assert_eq!(outbox.open(), 300);
         assert_eq!(outbox.take().await.answers.len(), BATCH_CALLS_MAX);
         assert_eq!(outbox.take().await.answers.len(), 300 - BATCH_CALLS_MAX);
+        assert_eq!(outbox.open(), 0);
     }
 
     #[tokio::test]
     async fn a_call_that_is_forgotten_is_answered_all_the_same() {
         let outbox = Arc::new(Outbox::default());
-        outbox.open(1);
         drop(Reply::new(outbox.clone(), 7, Instant::now()));
         let answers = outbox.take().await.answers;
         let Some(Kind::Refusal(refusal)) = &answers[0].kind else { panic!("{answers:?}") };

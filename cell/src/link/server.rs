@@ -5,11 +5,12 @@ use super::{Outbox, Reply};
 use crate::keeper::Kept;
 use futures_util::{Stream, StreamExt, stream};
 use proto::fault::{Fault, Reason};
-use proto::limits::{BATCH_CALLS_MAX, LINK_CALLS_WAITING_MAX, PROBE_BYTES_MAX};
-use proto::wire::cell::link_service_server::LinkService;
-use proto::wire::cell::{
-    Answer, Answers, BucketStates, Call, Frame, WatchBucketsRequest, answer, call,
+use proto::frame::read_call;
+use proto::limits::{
+    BATCH_CALLS_MAX, LINK_CALLS_OPEN_MAX, LINK_CALLS_WAITING_MAX, PROBE_BYTES_MAX,
 };
+use proto::wire::cell::link_service_server::LinkService;
+use proto::wire::cell::{Answers, BucketStates, Call, Frame, WatchBucketsRequest, answer, call};
 use runtime::telemetry::trace;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,9 @@ use tokio::runtime::Handle;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
+
+/// When a caller may try again for whom there was no room.
+const FULL_MS: u32 = 250;
 
 /// The link of one process.
 #[derive(Clone, Debug)]
@@ -129,19 +133,32 @@ async fn read(
                 return;
             }
         };
-        let now = Instant::now();
         kept.metrics().frame(frame.calls.len());
-        let open = outbox.open(frame.calls.len());
-        if frame.calls.len() > BATCH_CALLS_MAX || open > LINK_CALLS_WAITING_MAX {
-            tracing::warn!(
-                calls = frame.calls.len(),
-                open,
-                "a router asks for too much; its stream ends"
-            );
+        let open = outbox.open();
+        if frame.calls.len() > BATCH_CALLS_MAX || open > LINK_CALLS_OPEN_MAX {
+            let calls = frame.calls.len();
+            tracing::warn!(calls, open, "a router asks for too much; its stream ends");
             return;
         }
-        for call in frame.calls {
-            take(&kept, call, &outbox, now);
+        unpack(frame, &outbox, |call, now| take(&kept, call, &outbox, now));
+    }
+}
+
+/// Takes a frame's calls one by one. One that cannot be read, and one for which there is no room, is refused by itself.
+fn unpack(frame: Frame, outbox: &Arc<Outbox>, mut take: impl FnMut(Call, Instant)) {
+    let now = Instant::now();
+    for call in frame.calls {
+        match read_call(call) {
+            Ok(call) if outbox.open() >= LINK_CALLS_WAITING_MAX => {
+                outbox.refuse(call.id, &Fault::later(Reason::Overloaded, FULL_MS));
+            }
+            Ok(call) => take(call, now),
+            Err(bad) => {
+                tracing::warn!(id = bad.id, reason = bad.reason.label(), "a call cannot be read");
+                if let Some(id) = bad.id {
+                    outbox.refuse(id, &bad.reason.into());
+                }
+            }
         }
     }
 }
@@ -151,8 +168,7 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
         let echo = std::mem::take(&mut probe.payload);
         if echo.len() <= PROBE_BYTES_MAX {
             let kind = answer::Kind::Probe(proto::wire::cell::Probe { payload: echo });
-            outbox.push(Answer { id: call.id, kind: Some(kind) });
-            return;
+            return outbox.answer(call.id, kind);
         }
     }
     let traceparent = Some(call.traceparent.as_str()).filter(|text| !text.is_empty());
@@ -176,5 +192,57 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
                 }
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use proto::wire::cell::Probe;
+
+    fn call(id: u64) -> Call {
+        Call { id, kind: Some(call::Kind::Probe(Probe::default())), ..Call::default() }
+    }
+
+    /// What was taken, and what was refused why, of a frame that came when so many were open.
+    async fn unpacked(calls: Vec<Bytes>, open: usize) -> (Vec<u64>, Vec<(u64, Reason)>) {
+        let outbox = Arc::new(Outbox::default());
+        let others: Vec<_> =
+            (0..open).map(|_| Reply::new(outbox.clone(), 0, Instant::now())).collect();
+        let mut taken = Vec::new();
+        unpack(Frame { calls }, &outbox, |call, _| taken.push(call.id));
+        let answers = if outbox.open() > open { outbox.take().await.answers } else { vec![] };
+        let refused = answers.into_iter().map(|answer| match answer.kind {
+            Some(answer::Kind::Refusal(refusal)) => {
+                (answer.id, Reason::from_number(refusal.reason).unwrap())
+            }
+            other => panic!("{other:?}"),
+        });
+        let refused = refused.collect();
+        drop(others);
+        (taken, refused)
+    }
+
+    #[tokio::test]
+    async fn a_call_that_cannot_be_read_costs_its_caller_alone() {
+        let mut frame = Frame::of(&[call(1), call(2), call(3), call(4), call(5)]);
+        frame.calls[1] = frame.calls[1].slice(..frame.calls[1].len() - 1);
+        frame.calls[1] = [&frame.calls[1][..2], &[34, 200]].concat().into();
+        frame.calls[2] = [&frame.calls[2][..], &vec![0; 4096]].concat().into();
+        frame.calls[3] = Bytes::from_static(&[0xff; 9]);
+        let (taken, refused) = unpacked(frame.calls, 0).await;
+        assert_eq!(taken, [1, 5]);
+        assert_eq!(refused, [(2, Reason::MessageUndecodable), (3, Reason::MessageTooLarge)]);
+    }
+
+    #[tokio::test]
+    async fn what_there_is_no_room_for_is_refused_and_the_stream_goes_on() {
+        let frame = || Frame::of(&[call(1), call(2)]).calls;
+        let (taken, refused) = unpacked(frame(), LINK_CALLS_WAITING_MAX).await;
+        assert_eq!(taken, Vec::<u64>::new());
+        assert_eq!(refused, [(1, Reason::Overloaded), (2, Reason::Overloaded)]);
+        let (taken, refused) = unpacked(frame(), LINK_CALLS_WAITING_MAX - 1).await;
+        assert_eq!((taken, refused), (vec![1, 2], vec![]), "whoever takes them opens them");
     }
 }

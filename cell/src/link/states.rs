@@ -1,9 +1,10 @@
 //! What this process keeps, told to every router: all of it first, then what changes, soon after a keeper says so, which
-//! it does at most four times a second; and a sign of life when nothing does.
+//! it does at most four times a second; and a sign of life when nothing does. A process that is about to stop says so.
 
 use proto::limits::BUCKETS_KEPT_MAX;
 use proto::wire::cell::{BucketState, BucketStates};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, broadcast};
@@ -26,6 +27,8 @@ pub(crate) struct States {
     all: Mutex<HashMap<(Box<str>, u32), Told>>,
     changes: broadcast::Sender<BucketStates>,
     more: Notify,
+    /// Whether this process is about to stop.
+    draining: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -38,7 +41,13 @@ impl States {
     /// Nothing is kept yet.
     pub(crate) fn new(process: &str) -> States {
         let (changes, _) = broadcast::channel(CHANGES_MAX);
-        States { process: process.into(), all: Mutex::default(), changes, more: Notify::new() }
+        States {
+            process: process.into(),
+            all: Mutex::default(),
+            changes,
+            more: Notify::new(),
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// Remembers a bucket's state, to be told soon if it is another than before.
@@ -66,14 +75,19 @@ impl States {
         (self.messages(&states), changes)
     }
 
-    /// Tells what changes until the token is cancelled.
-    pub(crate) async fn tell(&self, token: CancellationToken) {
+    /// Tells what changes until `until` is cancelled; from when `stopping` is, also that this process is about to stop.
+    pub(crate) async fn tell(&self, stopping: CancellationToken, until: CancellationToken) {
+        let mut draining = false;
         loop {
             tokio::select! {
                 more = timeout(QUIET, self.more.notified()) => if more.is_ok() {
                     tokio::time::sleep(GATHER).await;
                 },
-                () = token.cancelled() => return,
+                () = stopping.cancelled(), if !draining => {
+                    draining = true;
+                    self.draining.store(true, Ordering::Relaxed);
+                }
+                () = until.cancelled() => return,
             }
             let changed: Vec<_> = self
                 .lock()
@@ -91,6 +105,7 @@ impl States {
         let message = |buckets: &[BucketState]| BucketStates {
             process: self.process.to_string(),
             buckets: buckets.to_vec(),
+            draining: self.draining.load(Ordering::Relaxed),
         };
         if states.is_empty() {
             return vec![message(&[])];
@@ -100,5 +115,27 @@ impl States {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Box<str>, u32), Told>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn who_is_about_to_stop_says_so_at_once_and_to_whoever_comes() {
+        let states = Arc::new(States::new("p1"));
+        let (first, mut changes) = states.watch();
+        assert!(!first[0].draining);
+        let (stopping, until) = (CancellationToken::new(), CancellationToken::new());
+        let (telling, tokens) = (states.clone(), (stopping.clone(), until.clone()));
+        let task = tokio::spawn(async move { telling.tell(tokens.0, tokens.1).await });
+        stopping.cancel();
+        let said = async { while !changes.recv().await.unwrap().draining {} };
+        timeout(Duration::from_secs(30), said).await.unwrap();
+        assert!(states.watch().0[0].draining);
+        until.cancel();
+        task.await.unwrap();
     }
 }

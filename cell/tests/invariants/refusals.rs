@@ -3,8 +3,9 @@
 use proto::fault::Reason;
 use proto::id::{BuyerKey, OrderId};
 use proto::ticket::{Ticket, TicketKey};
+use proto::wire::cell::answer::Kind as Answer;
 use proto::wire::cell::call::Kind as Asked;
-use proto::wire::cell::{Join, Reserve, SaleRecord, sale_record::State as SaleState};
+use proto::wire::cell::{Call, Cancel, Join, Reserve, SaleRecord, sale_record::State as SaleState};
 use proto::wire::storefront::order::State;
 
 use crate::cell::{BAD_CARD, CellUnderTest, DEADLINE, GOOD_CARD, No, StateOf, id_of, until};
@@ -56,6 +57,32 @@ async fn inv_7_nothing_is_reserved_without_an_admitted_ticket_of_this_buyer_and_
     let (fresh, rank) = cell.join("slow", ada).await.unwrap();
     assert!(rank > 0, "an ended order gives a new ticket");
     assert!(!fresh.is_empty());
+}
+
+#[tokio::test]
+async fn what_comes_too_late_changes_nothing() {
+    let cell = CellUnderTest::start(&["p1"]).await;
+    let sale = SaleRecord { hold_ttl_ms: 600_000, keeping_ms: 600_000, ..short_sale("late", 4, 2) };
+    cell.open(&sale).await;
+    let (ada, bob) = (BuyerKey([1; 16]), BuyerKey([2; 16]));
+    // Ada has no time left.
+    let is_late = async |asked: Asked| {
+        let (sale, buyer) = ("late".into(), ada.0.to_vec().into());
+        let call = Call { sale, buyer, kind: Some(asked), ..Call::default() };
+        match cell.call_at("p1", call).await {
+            Some(Answer::Refusal(refusal)) => refusal.reason == Reason::DeadlinePassed as u32,
+            _ => false,
+        }
+    };
+    assert!(is_late(Asked::Join(Join {})).await);
+    assert_eq!(cell.join("late", bob).await.unwrap().1, 0, "no rank was given before");
+    let (ticket, _) = cell.join("late", ada).await.unwrap();
+    let reserve = Reserve { ticket, quantity: 2, request_id: vec![2; 16] };
+    assert!(is_late(Asked::Reserve(reserve)).await);
+    let held = cell.held("late", ada, (1, [2; 16])).await;
+    assert_eq!(held.units.len(), 1, "the late request is not remembered");
+    assert!(is_late(Asked::Cancel(Cancel { order: held.order.to_vec() })).await);
+    assert_eq!(cell.show("late", ada, id_of(&held)).await.unwrap().state(), State::Held);
 }
 
 #[tokio::test]

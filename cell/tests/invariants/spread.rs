@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proto::fault::Reason;
 use proto::wire::cell::answer::Kind as Answer;
 use proto::wire::cell::call::Kind as Asked;
-use proto::wire::cell::{Join, SaleRecord};
+use proto::wire::cell::{Call, Join, SaleRecord};
 use ring::digest::{SHA256, digest};
 
 use crate::audit::audit;
@@ -56,6 +56,13 @@ fn storms(cell: &Arc<CellUnderTest>, sales: &[SaleRecord], seed: u64) -> Vec<Sto
     (0..).zip(sales).map(storm).collect()
 }
 
+/// Somebody's join.
+fn join(sale: &str) -> Call {
+    let kind = Some(Asked::Join(Join {}));
+    let (sale, buyer) = (sale.into(), vec![1; 16].into());
+    Call { time_left_ms: 10_000, sale, buyer, kind, ..Call::default() }
+}
+
 #[tokio::test]
 async fn a_call_at_the_wrong_process_is_told_where_to_ask() {
     let cell = CellUnderTest::start(&["p1", "p2"]).await;
@@ -63,17 +70,16 @@ async fn a_call_at_the_wrong_process_is_told_where_to_ask() {
     cell.open(&sale).await;
     let (keeper, epoch) = cell.keeper_after(&sale, 0).await;
     let other = if keeper == "p1" { "p2" } else { "p1" };
-    let there =
-        until(DEADLINE, async || match cell.call_at(other, "calm", Asked::Join(Join {})).await {
-            Some(Answer::Elsewhere(there)) => Ok(there),
-            answer => Err(format!("{other} says {answer:?}")),
-        })
-        .await;
+    let there = until(DEADLINE, async || match cell.call_at(other, join("calm")).await {
+        Some(Answer::Elsewhere(there)) => Ok(there),
+        answer => Err(format!("{other} says {answer:?}")),
+    })
+    .await;
     assert_eq!((there.process.as_str(), there.epoch), (keeper.as_str(), epoch));
-    let place = cell.call_at(&there.process, "calm", Asked::Join(Join {})).await;
+    let place = cell.call_at(&there.process, join("calm")).await;
     assert!(matches!(place, Some(Answer::Place(_))), "{place:?}");
     // A bucket that nobody keeps is nowhere else.
-    let moving = cell.call_at(other, "unknown", Asked::Join(Join {})).await;
+    let moving = cell.call_at(other, join("unknown")).await;
     let Some(Answer::Refusal(refusal)) = moving else { panic!("{moving:?}") };
     assert_eq!(refusal.reason, Reason::BucketMoving as u32);
 }

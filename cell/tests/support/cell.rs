@@ -203,11 +203,8 @@ impl CellUnderTest {
     }
 
     /// Sends one call to a process that need not be the keeper, and says what it answers.
-    pub(crate) async fn call_at(&self, process: &str, sale: &str, asked: Asked) -> Option<Answer> {
+    pub(crate) async fn call_at(&self, process: &str, call: Call) -> Option<Answer> {
         let line = self.lines.lock().unwrap().get(process).cloned().unwrap();
-        let (sale, buyer) = (sale.into(), vec![1; 16].into());
-        let call =
-            Call { time_left_ms: CALL_MS, sale, buyer, kind: Some(asked), ..Call::default() };
         line.call(call).await
     }
 

@@ -107,7 +107,7 @@ async fn exchange(
                     waiting.insert(last_id, reply);
                     calls.push(Call { id: last_id, ..call });
                 }
-                if frames.try_send(Frame { calls }).is_err() {
+                if frames.try_send(Frame::of(&calls)).is_err() {
                     return;
                 }
             }

@@ -9,6 +9,7 @@ use crate::script;
 use crate::stock::{admit_all, prepare, wait_until_kept};
 use anyhow::{Context, Result};
 use drive::{Lane, Pace, Ran, drive};
+use proto::frame::read_call;
 use proto::limits::BATCH_CALLS_MAX;
 use proto::wire::admin::sale::Class;
 use sqlx::{PgPool, Row};
@@ -242,7 +243,8 @@ fn name(number: u32) -> String {
 
 fn calls(sale: &str, seconds: u64, seed: u32) -> Vec<proto::wire::cell::Call> {
     let count = PREPARED_PER_S * (seconds + WARM_UP.as_secs() + 1);
-    prepare(sale, count, seed).into_iter().flat_map(|frame| frame.calls).collect()
+    let calls = prepare(sale, count, seed).into_iter().flat_map(|frame| frame.calls);
+    calls.filter_map(|call| read_call(call).ok()).collect()
 }
 
 /// Drives all sales at once, each at its keeper.

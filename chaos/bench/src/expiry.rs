@@ -145,7 +145,7 @@ impl Buyers {
     }
 
     fn frame(&mut self, calls: usize) -> Frame {
-        Frame { calls: (0..calls).map(|_| self.call()).collect() }
+        Frame::of(&(0..calls).map(|_| self.call()).collect::<Vec<_>>())
     }
 
     fn call(&mut self) -> Call {

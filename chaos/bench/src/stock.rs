@@ -153,7 +153,7 @@ pub(crate) fn prepare(sale: &str, calls: u64, seed: u32) -> Vec<Frame> {
                 ..Call::default()
             }
         });
-        Frame { calls: calls.collect() }
+        Frame::of(&calls.collect::<Vec<_>>())
     };
     (0..calls / BATCH_CALLS_MAX as u64).map(|_| frame()).collect()
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Request, Status};
 
 use crate::failure::Failure;
@@ -25,6 +25,10 @@ pub(crate) struct Reach {
     /// Address of the router, for what buyers see
     #[arg(long, global = true, env = "FLOODGATE_ROUTER", value_name = "URL")]
     router: Option<String>,
+
+    /// File with the CA of the platform's addresses, in PEM, where they begin with https; without it those of this machine are trusted
+    #[arg(long, global = true, env = "FLOODGATE_CA", value_name = "FILE")]
+    ca: Option<PathBuf>,
 
     /// Token to call with
     #[arg(
@@ -78,16 +82,34 @@ impl Reach {
 
     fn line(&self, address: Option<&str>, name: &str) -> Result<Line, Failure> {
         let address = address.ok_or_else(|| Failure::Usage(format!("name {name}")))?;
-        let endpoint = Endpoint::from_shared(address.to_owned()).ok();
-        let endpoint = endpoint.filter(|endpoint| endpoint.uri().scheme_str() == Some("http"));
-        let endpoint = endpoint.ok_or_else(|| {
-            Failure::Usage(format!("{address:?} is no address; write it like http://host:port"))
-        })?;
+        let no_address = || {
+            let how = "write it like http://host:port, or https";
+            Failure::Usage(format!("{address:?} is no address; {how}"))
+        };
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|_| no_address())?;
+        let endpoint = match endpoint.uri().scheme_str() {
+            Some("http") => endpoint,
+            Some("https") => self.encrypted(endpoint)?,
+            _ => return Err(no_address()),
+        };
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(Duration::from_secs(self.timeout))
             .connect_lazy();
         Ok(InterceptedService::new(channel, self.bearer()?))
+    }
+
+    fn encrypted(&self, endpoint: Endpoint) -> Result<Endpoint, Failure> {
+        let tls = match &self.ca {
+            Some(file) => {
+                let pem = std::fs::read(file)
+                    .map_err(Failure::io(format!("read the CA {}", file.display())))?;
+                ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem))
+            }
+            None => ClientTlsConfig::new().with_native_roots(),
+        };
+        let usable = endpoint.tls_config(tls);
+        usable.map_err(|error| Failure::Usage(format!("name a file with a CA (--ca): {error}")))
     }
 
     fn bearer(&self) -> Result<Bearer, Failure> {

@@ -21,6 +21,7 @@ use router::Router;
 use runtime::clock::Clock;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
+use runtime::server::ServerOptions;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -68,7 +69,14 @@ impl Desk {
         let metrics = Metrics::new("control-plane", "0").unwrap();
         let drain = desk.drain.clone();
         desk.drain.spawn("serve", async move {
-            let served = control_plane::serve(listener, config, Clock::system(), metrics, drain);
+            let served = control_plane::serve(
+                listener,
+                ServerOptions::default(),
+                config,
+                Clock::system(),
+                metrics,
+                drain,
+            );
             served.await.unwrap();
         });
         desk.mint("platform.token", "--key platform.key --iss platform --role operator --sub ops")
@@ -325,7 +333,7 @@ async fn a_sales_page_is_followed_through_the_router() {
     let router = format!("--router http://{} --token x", listener.local_addr().unwrap());
     let routes = tonic::service::Routes::new(StorefrontServiceServer::new(Router));
     let metrics = Metrics::new("router", "0").unwrap();
-    let (options, drain) = (runtime::server::ServerOptions::default(), desk.drain.clone());
+    let (options, drain) = (ServerOptions::default(), desk.drain.clone());
     desk.drain.spawn("router", async move {
         runtime::server::serve(listener, routes, options, metrics, drain).await;
     });

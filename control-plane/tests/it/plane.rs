@@ -25,6 +25,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use runtime::clock::Clock;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
+use runtime::server::ServerOptions;
 use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -164,7 +165,14 @@ impl World {
         let drain = Drain::new();
         let metrics = Metrics::new("control-plane", "0").unwrap();
         let (config, clock) = (self.config(), self.clock.clone());
-        let serving = serve(listener, config, clock, metrics.clone(), drain.clone());
+        let serving = serve(
+            listener,
+            ServerOptions::default(),
+            config,
+            clock,
+            metrics.clone(),
+            drain.clone(),
+        );
         drain.spawn("serve", async move { serving.await.unwrap() });
         Instance { address, drain, metrics }
     }

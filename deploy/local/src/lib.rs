@@ -6,6 +6,7 @@
 //! What it does not do: it restarts nothing by itself, and it runs on Linux only (process trees are read
 //! from /proc, children are tied to their parent by `setpriv`).
 
+mod authority;
 mod binaries;
 pub mod control;
 mod endpoint;
@@ -31,6 +32,7 @@ mod server;
 mod stack;
 mod tree;
 
+pub use authority::{Authority, CertificateFiles};
 pub use binaries::PlaneBinaries;
 pub use endpoint::Endpoint;
 pub use error::LocalError;

@@ -38,6 +38,8 @@ impl PlaneSpec {
     /// How it is started; it is ready when `/readyz` on its metrics address says 200.
     pub(crate) fn launch(&self, folder: PathBuf, port: u16, metrics_port: u16) -> Launch {
         let (address, metrics) = (loopback(port), loopback(metrics_port));
+        let encrypted = self.args.iter().any(|arg| arg == "--tls-cert");
+        let scheme = if encrypted { "https" } else { "http" };
         let shared = [
             ("--listen", address.to_string()),
             ("--metrics-listen", metrics.to_string()),
@@ -56,7 +58,7 @@ impl PlaneSpec {
             endpoint: Endpoint {
                 address,
                 metrics: Some(metrics),
-                url: format!("http://{address}"),
+                url: format!("{scheme}://{address}"),
             },
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::future::try_join_all;
 use tokio::try_join;
 
+use crate::authority::{Authority, CONTROL_PLANE_NAME, ROUTER_NAME, cell_name};
 use crate::binaries::PlaneBinaries;
 use crate::key::KeyFiles;
 use crate::plane::PlaneSpec;
@@ -43,6 +44,8 @@ pub struct PlatformPlan {
     pub cell: PlaneExtras,
     /// Whether routers reach cells' processes through relays.
     pub relays: bool,
+    /// Whether all planes speak TLS, with certificates of a CA of the run folder's own.
+    pub tls: bool,
     /// How the stack is made.
     pub options: StackOptions,
 }
@@ -59,6 +62,7 @@ impl Default for PlatformPlan {
             router: PlaneExtras::default(),
             cell: PlaneExtras::default(),
             relays: false,
+            tls: false,
             options: StackOptions::default(),
         }
     }
@@ -70,6 +74,7 @@ pub struct Platform {
     plan: PlatformPlan,
     stack: Stack,
     key: KeyFiles,
+    authority: Option<Authority>,
     relays: Mutex<BTreeMap<String, Arc<Relay>>>,
 }
 
@@ -88,7 +93,9 @@ impl Platform {
         }
         let stack = Stack::new(plan.options.clone()).await?;
         let key = KeyFiles::platform(stack.folder())?;
-        let platform = Self { plan, stack, key, relays: Mutex::default() };
+        let authority = plan.tls.then(|| Authority::found(&stack.folder().join("tls")));
+        let authority = authority.transpose()?;
+        let platform = Self { plan, stack, key, authority, relays: Mutex::default() };
         platform.start_stores().await?;
         if !platform.plan.stores_only {
             platform.start_control_plane().await?;
@@ -107,6 +114,13 @@ impl Platform {
     #[must_use]
     pub fn key(&self) -> &KeyFiles {
         &self.key
+    }
+
+    /// The CA of the planes' certificates, where they speak TLS. Those of a router are `router`, of a cell's processes
+    /// the cell's name, and of the control plane `control-plane`.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// The names of the cells.
@@ -131,6 +145,10 @@ impl Platform {
             ("--postgres-owner", self.stack.postgres_owner_url(cell)?),
             ("--provider", url("provider")?),
         ];
+        if let Some(authority) = &self.authority {
+            args.extend(self.server_files(cell, &cell_name(cell))?);
+            args.push(("--tls-client-ca", authority.ca().display().to_string()));
+        }
         // It has a password, which is for nobody to see in a list of processes.
         let redis = ("FLOODGATE_REDIS".to_owned(), url(&format!("{cell}/redis"))?);
         let extras = PlaneExtras {
@@ -141,7 +159,8 @@ impl Platform {
             return self.start_plane(&name, CELL, &args, &extras).await;
         }
         let relay = Arc::new(Relay::start()?);
-        args.push(("--advertise", format!("http://{}", relay.address())));
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        args.push(("--advertise", format!("{scheme}://{}", relay.address())));
         self.relays().insert(name.clone(), Arc::clone(&relay));
         let endpoint = self.start_plane(&name, CELL, &args, &extras).await?;
         relay.lead_to(endpoint.address);
@@ -186,12 +205,22 @@ impl Platform {
 
     async fn start_control_plane(&self) -> Result<Endpoint, LocalError> {
         let etcd = self.stack.endpoint("etcd")?.url;
-        let args = [("--etcd", etcd), ("--platform-key", self.key.public.display().to_string())];
+        let platform_key = self.key.public.display().to_string();
+        let mut args = vec![("--etcd", etcd), ("--platform-key", platform_key)];
+        args.extend(self.server_files("control-plane", CONTROL_PLANE_NAME)?);
         self.start_plane("control-plane", CONTROL_PLANE, &args, &self.plan.control_plane).await
     }
 
     async fn start_router(&self, name: String) -> Result<Endpoint, LocalError> {
-        let args = [("--etcd", self.stack.endpoint("etcd")?.url)];
+        let mut args = vec![("--etcd", self.stack.endpoint("etcd")?.url)];
+        // It is known by the same certificate to buyers and to cells.
+        let files = self.server_files("router", ROUTER_NAME)?;
+        if let (Some(authority), [(_, cert), (_, key)]) = (&self.authority, &files[..]) {
+            args.push(("--cell-ca", authority.ca().display().to_string()));
+            args.push(("--cell-client-cert", cert.clone()));
+            args.push(("--cell-client-key", key.clone()));
+        }
+        args.extend(files);
         self.start_plane(&name, ROUTER, &args, &self.plan.router).await
     }
 
@@ -210,6 +239,22 @@ impl Platform {
             env: extras.env.clone(),
         };
         self.stack.start_plane(&spec).await
+    }
+
+    /// The arguments by which a plane that is called `name` speaks TLS; none where nobody does. What was issued into
+    /// files of this stem stays: several processes may share them.
+    fn server_files(
+        &self,
+        stem: &str,
+        name: &str,
+    ) -> Result<Vec<(&'static str, String)>, LocalError> {
+        let Some(authority) = &self.authority else { return Ok(Vec::new()) };
+        let files = authority.files(stem);
+        let files = if files.cert.exists() { files } else { authority.issue(stem, name)? };
+        Ok(vec![
+            ("--tls-cert", files.cert.display().to_string()),
+            ("--tls-key", files.key.display().to_string()),
+        ])
     }
 
     fn relays(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Relay>>> {

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::server::ServerOptions;
+use crate::tls::{TlsError, TlsFiles, TlsServer};
+
 /// The exit code of a process that cannot understand its configuration (`EX_USAGE`).
 pub const BAD_CONFIG: u8 = 64;
 
@@ -26,6 +29,10 @@ pub struct ProcessArgs {
         value_name = "ADDRESS"
     )]
     pub metrics_listen: SocketAddr,
+
+    /// Who may connect to the address that calls arrive at
+    #[command(flatten)]
+    pub port: PortArgs,
 
     /// Folder for what this process remembers over a restart; made when missing
     #[arg(long, env = "FLOODGATE_DATA_DIR", default_value = "data", value_name = "FOLDER")]
@@ -60,6 +67,58 @@ pub struct ProcessArgs {
     /// Milliseconds that work under way may take to end, when told to stop
     #[arg(long, env = "FLOODGATE_DRAIN_GRACE_MS", default_value_t = 10_000, value_name = "MS")]
     pub drain_grace_ms: u64,
+}
+
+/// Who may connect to the port that calls arrive at, and how.
+#[derive(Clone, Debug, clap::Args)]
+pub struct PortArgs {
+    /// Connections open at once; further ones are closed at once
+    #[arg(long, env = "FLOODGATE_CONNECTIONS_MAX", value_name = "N", default_value_t = 32_768)]
+    pub connections_max: usize,
+
+    /// Of these, connections of one IPv4 address or IPv6 network of 64 bits; 0 behind a balancer, where all have the same
+    #[arg(
+        long,
+        env = "FLOODGATE_CONNECTIONS_PER_ADDRESS_MAX",
+        value_name = "N",
+        default_value_t = 1_024
+    )]
+    pub connections_per_address_max: u32,
+
+    /// File with the certificate that this port is known by, and those between it and its CA, in PEM; without it no TLS is spoken
+    #[arg(long, env = "FLOODGATE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with its private key, in PEM
+    #[arg(long, env = "FLOODGATE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+
+    /// File with the CA of those who may connect, in PEM; without it they need no certificate
+    #[arg(long, env = "FLOODGATE_TLS_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub tls_client_ca: Option<PathBuf>,
+}
+
+impl PortArgs {
+    /// The options of a server on this port; its name and the rest are for the plane to add.
+    ///
+    /// # Errors
+    /// [`TlsError`] when files are named that cannot be used.
+    pub fn options(&self) -> Result<ServerOptions, TlsError> {
+        let tls = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsServer::open(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+                ca: self.tls_client_ca.clone(),
+            })?),
+            _ => None,
+        };
+        Ok(ServerOptions {
+            tls,
+            connections_max: self.connections_max,
+            connections_per_address_max: self.connections_per_address_max,
+            ..ServerOptions::default()
+        })
+    }
 }
 
 impl ProcessArgs {

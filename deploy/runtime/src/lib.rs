@@ -7,7 +7,7 @@
 //!   is a call of [`process::run`].
 //! - [`drain`]: everything that runs is spawned on a [`drain::Drain`], told to end, and waited for.
 //! - [`readiness`] and [`admin`]: `/metrics`, `/livez`, `/readyz`.
-//! - [`server`]: how calls arrive, with every limit of HTTP/2 set.
+//! - [`server`]: how calls arrive, with every limit of HTTP/2 set. [`tls`]: under which names, and from whom.
 //! - [`telemetry`] and [`metric`]: JSON logs, sampled traces, and metrics that cost an addition.
 //! - [`decisions`]: what the control plane last wrote to etcd, known even when etcd is gone;
 //!   [`lease`]: a key there that says that this process lives.
@@ -28,3 +28,4 @@ pub mod process;
 pub mod readiness;
 pub mod server;
 pub mod telemetry;
+pub mod tls;

@@ -23,7 +23,9 @@ use crate::config::{BAD_CONFIG, ProcessArgs};
 use crate::drain::{Drain, Signals};
 use crate::metric::Metrics;
 use crate::readiness::{Readiness, SERVING};
+use crate::server::ServerOptions;
 use crate::telemetry::{Telemetry, TelemetryError, TelemetryOptions};
+use crate::tls::TlsError;
 
 /// Connections that the kernel finishes for us before we take them: a crowd comes in one second.
 const BACKLOG: u32 = 4_096;
@@ -46,6 +48,8 @@ pub struct Context {
     pub listener: TcpListener,
     /// The address that `listener` is bound to.
     pub address: SocketAddr,
+    /// The limits of a server on it.
+    pub server: ServerOptions,
     /// The folder for what is remembered over a restart. It exists.
     pub data_dir: PathBuf,
 }
@@ -61,6 +65,8 @@ enum Failure {
     Telemetry(#[from] TelemetryError),
     #[error("cannot listen on {address} ({flag}); choose another address: {source}")]
     Listen { flag: &'static str, address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("cannot make the folder {}; choose another one (--data-dir): {source}", path.display())]
     DataDir { path: PathBuf, source: io::Error },
     #[error("cannot listen for signals: {0}")]
@@ -113,6 +119,7 @@ where
             let bad_config = matches!(
                 failure,
                 Failure::Telemetry(TelemetryError::Log { .. } | TelemetryError::Collector { .. })
+                    | Failure::Tls(_)
             );
             if bad_config { ExitCode::from(BAD_CONFIG) } else { ExitCode::FAILURE }
         }
@@ -144,6 +151,7 @@ where
     raise_open_files();
     make_private(&args.data_dir)
         .map_err(|source| Failure::DataDir { path: args.data_dir.clone(), source })?;
+    let server = args.port.options()?;
     let (listener, address) = bind("--listen", args.listen)?;
     let (admin, admin_address) = bind("--metrics-listen", args.metrics_listen)?;
     let drain = Drain::new();
@@ -159,8 +167,9 @@ where
 
     let clock = Clock::system();
     let data_dir = args.data_dir.clone();
+    let drained = drain.clone();
     let context =
-        Context { clock, drain: drain.clone(), metrics, readiness, listener, address, data_dir };
+        Context { clock, drain: drained, metrics, readiness, listener, address, server, data_dir };
     let failed = spawn_plane(main(context), &drain);
     signals.obey(&drain, args.drain_notice()).await;
     let in_time = match drain.finish(args.drain_grace()).await {

@@ -2,18 +2,26 @@
 //!
 //! Between the socket and the service stands hyper and nothing else: no box, buffer or layer per
 //! call. Every limit of a connection is set here and named in [`ServerOptions`], because the
-//! libraries' defaults leave several of them off. Connections beyond the cap are closed at once, so
-//! that a client learns it now and can go elsewhere. When the drain begins the listener closes,
-//! peers get GOAWAY, and calls under way go on until they end or the process' grace runs out.
+//! libraries' defaults leave several of them off. Connections beyond the cap, of all or of one
+//! address, are closed at once, so that a client learns it now and can go elsewhere; so are those
+//! that flood us with what is not calls, and those that stand still. When the drain begins the
+//! listener closes, peers get GOAWAY, and calls under way go on until they end or the process'
+//! grace runs out.
 //!
-//! TLS ends before us, in the balancer.
+//! Where there are certificates TLS ends here; without them it ends before us, in a balancer.
 
 mod accept;
+mod answer;
 mod connection;
 mod explained;
+mod frames;
 mod front;
+mod metered;
 mod peer;
+mod pulse;
 mod routes;
+mod source;
+mod tls;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -28,19 +36,27 @@ use tonic::service::Routes;
 use crate::drain::Drain;
 use crate::metric::Metrics;
 use crate::readiness::SERVING;
+use crate::tls::TlsServer;
 
 pub use explained::{Explained, Explaining};
 pub use front::Front;
 pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
+pub use source::Source;
 
 /// The limits of a server and its connections.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ServerOptions {
     /// The label `port` of this server's metrics.
     pub name: &'static str,
+    /// How TLS is spoken; none: it is not.
+    pub tls: Option<TlsServer>,
+    /// Time in which the handshake of TLS must be over.
+    pub handshake_timeout: Duration,
     /// Connections open at once; each may hold its window in memory.
     pub connections_max: usize,
+    /// Connections of one IPv4 address, or one IPv6 network of 64 bits, open at once; 0: all.
+    pub connections_per_address_max: u32,
     /// Calls under way at once on one connection. The peer is told and holds further ones back.
     pub streams_max: u32,
     /// Streams that the peer may make us reset before its connection is closed.
@@ -59,20 +75,53 @@ pub struct ServerOptions {
     pub keepalive_timeout: Duration,
     /// Time in which a new connection must say that it speaks HTTP.
     pub preface_timeout: Duration,
+    /// What else than calls a peer may send; none: it is trusted, and neither counted nor watched.
+    pub frames: Option<FrameLimits>,
+    /// Time in which a frame that was begun must end, and in which a peer must take something of
+    /// what waits for it; at most so long, at least two thirds of it. Between two calls of HTTP/1.1
+    /// no more passes.
+    pub stall_timeout: Duration,
+    /// Time in which one of the requests under way must come to its end.
+    pub request_timeout: Duration,
+    /// Time after which a connection breaks whose peer has not taken a byte of what waits for it.
+    pub unread_timeout: Duration,
     /// Age at which a connection is told to come again, give or take a tenth; none: never.
     pub age_max: Option<Duration>,
+    /// Time in which it must have gone then; none: it may stay until its calls have ended.
+    pub age_grace: Option<Duration>,
     /// Whether HTTP/1.1 is spoken too.
     pub http1: bool,
     /// Whether each request is told who is at the other end ([`Peer`]).
     pub peers: bool,
 }
 
+/// What a peer may send besides calls in a third of the time in which it may stand still
+/// ([`ServerOptions::stall_timeout`]). Calls earn more: each an ask and four others, two a reset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameLimits {
+    /// PING and SETTINGS, which must be answered.
+    pub asks_max: u32,
+    /// Resets of calls.
+    pub resets_max: u32,
+    /// DATA of under 256 bytes that is not the last of its call, windows, and all other frames.
+    pub others_max: u32,
+}
+
+impl Default for FrameLimits {
+    fn default() -> Self {
+        Self { asks_max: 128, resets_max: 128, others_max: 4_096 }
+    }
+}
+
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
             name: "grpc",
-            connections_max: 8_192,
-            streams_max: 256,
+            tls: None,
+            handshake_timeout: Duration::from_secs(2),
+            connections_max: 32_768,
+            connections_per_address_max: 0,
+            streams_max: 128,
             local_resets_max: 256,
             pending_resets_max: 20,
             headers_max_bytes: 8 * 1_024,
@@ -81,7 +130,12 @@ impl Default for ServerOptions {
             keepalive: Duration::from_secs(20),
             keepalive_timeout: Duration::from_secs(10),
             preface_timeout: Duration::from_secs(2),
+            frames: Some(FrameLimits::default()),
+            stall_timeout: Duration::from_millis(4_500),
+            request_timeout: Duration::from_secs(30),
+            unread_timeout: Duration::from_secs(30),
             age_max: None,
+            age_grace: None,
             http1: false,
             peers: false,
         }
@@ -119,10 +173,13 @@ pub async fn serve_service<S, B>(
     B::Error: Into<StdError>,
 {
     let door = accept::Door::new(&options, &metrics);
-    let protocols = connection::Protocols::new(&options);
+    if let Some(tls) = &options.tls {
+        tls.follow(options.name, &metrics, &drain);
+    }
+    let protocols = connection::Protocols::new(&options, &metrics);
     drain.readiness().set(SERVING, true);
-    accept::each(&listener, &door, &drain, |stream, entered| {
-        let peer = options.peers.then(|| stream.peer_addr().ok()).flatten();
+    accept::each(&listener, &door, &drain, |stream, peer, entered| {
+        let peer = options.peers.then_some(peer);
         let (protocols, token) = (protocols.clone(), drain.token());
         let service = peer::Peered::new(service.clone(), peer);
         drain.spawn_call("connection", async move {

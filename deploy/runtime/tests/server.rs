@@ -8,69 +8,27 @@ use std::time::Duration;
 
 use floodgate_runtime::admin;
 use floodgate_runtime::drain::Drain;
-use floodgate_runtime::metric::{Counter, Histogram, LATENCY_BOUNDS_S, Metrics};
+use floodgate_runtime::metric::{Counter, Histogram, LATENCY_BOUNDS_S};
 use floodgate_runtime::server::{self, Front, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::service::Routes;
-use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckResponse;
 use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 #[path = "support/eventually.rs"]
 mod eventually;
 use eventually::eventually;
+#[path = "support/served.rs"]
+mod served;
+use served::{Served, about};
 
 const SOON: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
-
-struct Served {
-    address: SocketAddr,
-    metrics: Metrics,
-    drain: Drain,
-}
-
-impl Served {
-    async fn standard(options: ServerOptions) -> Self {
-        let (listener, served) = Self::bind().await;
-        let routes = server::standard_routes(&[], &["floodgate.test.v1.Test"], &served.drain);
-        let (metrics, drain) = (served.metrics.clone(), served.drain.clone());
-        let server = server::serve(listener, routes.unwrap(), options, metrics, drain);
-        served.drain.spawn("server", server);
-        served
-    }
-
-    async fn bind() -> (TcpListener, Self) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let metrics = Metrics::new("test", "0").unwrap();
-        (listener, Self { address, metrics, drain: Drain::new() })
-    }
-
-    async fn channel(&self) -> Channel {
-        let channel = Channel::from_shared(format!("http://{}", self.address)).unwrap();
-        channel.connect().await.unwrap()
-    }
-
-    async fn health(&self) -> HealthClient<Channel> {
-        HealthClient::new(self.channel().await)
-    }
-
-    fn metric(&self, series: &str) -> Option<f64> {
-        let text = self.metrics.text().unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{series} ")));
-        line.map(|value| value.parse().unwrap())
-    }
-}
-
-fn about(service: &str) -> HealthCheckRequest {
-    HealthCheckRequest { service: service.to_owned() }
-}
 
 /// Asks over HTTP/1.1, as probes do.
 async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -224,7 +182,10 @@ async fn connections_beyond_the_cap_are_closed_at_once_and_places_come_back() {
     let mut third = TcpStream::connect(served.address).await.unwrap();
     assert_eq!(third.read(&mut [0]).await.unwrap_or(0), 0, "it is closed");
     assert_eq!(served.metric(r#"floodgate_connections{port="grpc"}"#), Some(2.0));
-    assert_eq!(served.metric(r#"floodgate_connections_refused_total{port="grpc"}"#), Some(1.0));
+    assert_eq!(
+        served.metric(r#"floodgate_connections_refused_total{port="grpc",why="full"}"#),
+        Some(1.0)
+    );
     first.check(about("")).await.unwrap();
     drop(second);
     eventually("a place is free", SOON, async || {
@@ -265,7 +226,7 @@ async fn a_preface_in_two_parts_is_understood() {
         let found = settings.chunks(6).find(|setting| setting[..2] == [0, id])?;
         Some(u32::from_be_bytes(found[2..].try_into().unwrap()))
     };
-    assert_eq!(value(3), Some(256), "streams at once");
+    assert_eq!(value(3), Some(128), "streams at once");
     assert_eq!(value(4), Some(64 * 1_024), "window of a stream");
     assert_eq!(value(6), Some(8 * 1_024), "bytes of headers");
 }

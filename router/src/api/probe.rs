@@ -2,7 +2,6 @@
 
 use super::asked::{Edge, deadline};
 use crate::column::Incoming;
-use crate::link::Kind;
 use crate::metrics::CallName;
 use proto::fault::{Fault, Reason};
 use proto::limits::PROBE_BYTES_MAX;
@@ -45,11 +44,10 @@ impl ProbeApi {
         if probe.payload.len() > PROBE_BYTES_MAX {
             return Err(Fault::field("payload", "must be at most 1 KiB"));
         }
-        let process = self.edge.process(cell)?;
         let kind = call::Kind::Probe(Probe { payload: probe.payload });
         let deadline = deadline(call);
         let call = Call { kind: Some(kind), ..Call::default() };
-        match process.call(Kind::Flash, call, deadline).await? {
+        match self.edge.probe(cell, &call, deadline).await? {
             answer::Kind::Probe(echo) => Ok(ProbeResponse { payload: echo.payload }),
             _ => Err(Reason::Internal.into()),
         }

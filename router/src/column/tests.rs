@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::auth::Auth;
-use crate::link::Links;
+use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::{Limits, Quotas};
 use crate::states::States;
@@ -46,15 +46,18 @@ fn edge(limits: Limits) -> Edge {
     let snapshot = Decisions::fixed(entries).snapshot();
     let directory = Directory::new(&snapshot, true, &Directory::default());
     let states = Arc::new(States::default());
+    let metrics = Metrics::new("router", "0").unwrap();
+    let link_metrics = LinkMetrics::new(&metrics);
     Edge {
         clock: Clock::system(),
         directory: ArcSwap::from_pointee(directory),
-        links: Links::new(states.clone(), Drain::new()),
+        links: Links::new(states.clone(), None, Drain::new(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         quotas: Quotas::new(limits),
         proxies: Proxies::default(),
-        metrics: RouterMetrics::new(&Metrics::new("router", "0").unwrap()),
+        metrics: RouterMetrics::new(&metrics),
+        link_metrics,
     }
 }
 

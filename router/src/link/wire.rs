@@ -1,128 +1,254 @@
-//! One stream of calls to one process: calls gather while the last frame is under way, answers find their callers.
+//! One stream of calls to one process: calls gather while the last frame is under way, every org in a queue of its own,
+//! and answers find their callers.
 
-use prost::Message;
+mod packed;
+
+use super::callers::{Caller, Callers, End};
+use super::concurrency::Concurrency;
+use super::nature::{Nature, nature};
+use super::pace::Seen;
+use super::shares::Shares;
+use packed::Packed;
 use proto::fault::{Fault, Reason};
-use proto::limits::{BATCH_CALLS_MAX, FRAME_BYTES_MAX, LINK_CALLS_WAITING_MAX};
-use proto::wire::cell::{Answers, Call, Frame, answer};
-use std::collections::HashMap;
+use proto::frame::Frame;
+use proto::limits::BATCH_CALLS_MAX;
+use proto::wire::cell::{Answers, Call, answer};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// When a caller may try again whose stream broke or was full.
-const AGAIN_MS: u32 = 200;
+/// When a caller may try again for whom there was no room.
+const FULL_MS: u32 = 250;
 
-/// A stream's callers. It outlives the connection: after a break calls gather for the next one.
-#[derive(Debug, Default)]
+/// A call, and whose turn it takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asking<'a> {
+    /// Everything but its id and the time that is left.
+    pub(crate) call: &'a Call,
+    /// The org, as a number.
+    pub(crate) org: u64,
+    /// When its caller stops waiting.
+    pub(crate) deadline: Instant,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Miss {
+    /// There is no link, and nothing was sent.
+    Down,
+    /// The link broke. Sent: it may have been carried out.
+    Lost { sent: bool },
+    /// It was not let in, or nobody answered in time.
+    Refused(Fault),
+}
+
+/// A stream's callers. It outlives the connection: ids go on, and whoever comes meanwhile is told that it is down.
+#[derive(Debug)]
 pub(crate) struct Wire {
+    class: Arc<Concurrency>,
+    up: AtomicBool,
+    /// Calls that were let in so far.
+    asked: AtomicU64,
     inner: Mutex<Inner>,
     ready: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    up: bool,
-    next_id: u64,
-    gathered: Vec<Call>,
-    callers: HashMap<u64, oneshot::Sender<answer::Kind>>,
+    callers: Callers,
+    shares: Shares<Waiting>,
+}
+
+/// A call that waits for a frame.
+#[derive(Debug)]
+struct Waiting {
+    id: u64,
+    packed: Packed,
+    deadline: Instant,
 }
 
 /// Forgets a call that nobody waits for any more.
-struct Waiting<'a> {
+struct Left<'a> {
     wire: &'a Wire,
     id: u64,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Left<'_> {
     fn drop(&mut self) {
-        self.wire.lock().callers.remove(&self.id);
+        self.wire.lock().forget(self.id, &self.wire.class);
+    }
+}
+
+impl Inner {
+    fn forget(&mut self, id: u64, class: &Concurrency) -> Option<Caller> {
+        let caller = self.callers.remove(id)?;
+        self.shares.leave(caller.lane);
+        class.leave(caller.nature);
+        Some(caller)
     }
 }
 
 impl Wire {
-    /// Sends a call and waits for its answer until `deadline`.
-    pub(crate) async fn call(
-        &self,
-        mut call: Call,
-        deadline: Instant,
-    ) -> Result<answer::Kind, Fault> {
-        let (answer, answered) = oneshot::channel();
-        let waiting = {
-            let mut inner = self.lock();
-            if !inner.up {
-                return Err(Fault::later(Reason::BucketMoving, AGAIN_MS));
-            }
-            if inner.callers.len() >= LINK_CALLS_WAITING_MAX {
-                return Err(Fault::later(Reason::Overloaded, AGAIN_MS));
-            }
-            let id = inner.next_id;
-            inner.next_id += 1;
-            call.id = id;
-            let was_empty = inner.gathered.is_empty();
-            inner.gathered.push(call);
-            inner.callers.insert(id, answer);
-            drop(inner);
-            if was_empty {
-                self.ready.notify_one();
-            }
-            Waiting { wire: self, id }
-        };
-        let answered = tokio::time::timeout_at(deadline, answered).await;
-        drop(waiting);
-        match answered {
-            Ok(Ok(answer)) => Ok(answer),
-            // The stream broke: it may have been carried out, and the same request finds out.
-            Ok(Err(_)) => Err(Fault::later(Reason::BucketMoving, AGAIN_MS)),
-            Err(_) => Err(Reason::DeadlinePassed.into()),
+    /// A stream that is down, of a class whose calls are counted together.
+    pub(super) fn new(class: Arc<Concurrency>) -> Wire {
+        Wire {
+            class,
+            up: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
+            inner: Mutex::default(),
+            ready: Notify::new(),
         }
     }
 
+    /// Sends a call and waits for its answer until its deadline.
+    pub(super) async fn call(
+        &self,
+        asking: Asking<'_>,
+        now: Instant,
+    ) -> Result<answer::Kind, Miss> {
+        if !self.is_up() {
+            return Err(Miss::Down);
+        }
+        let packed = Packed::new(asking.call).ok_or_else(|| refused(Reason::MessageTooLarge))?;
+        let (end, ended) = oneshot::channel();
+        let nature = nature(asking.call.kind.as_ref());
+        let room = self.class.room(nature, now);
+        let left = self.let_in(asking, (nature, room, now), packed, end)?;
+        let ended = tokio::time::timeout_at(asking.deadline, ended).await;
+        if ended.is_ok() {
+            // Whoever ended it has forgotten it.
+            std::mem::forget(left);
+        }
+        match ended {
+            Ok(Ok(End::Answered(answer))) => Ok(answer),
+            Ok(Ok(End::Lost { sent })) => Err(Miss::Lost { sent }),
+            // The stream is gone with its callers: only when this process ends.
+            Ok(Err(_)) => Err(Miss::Lost { sent: true }),
+            Err(_) => Err(refused(Reason::DeadlinePassed)),
+        }
+    }
+
+    fn let_in(
+        &self,
+        asking: Asking<'_>,
+        (nature, room, since): (Nature, usize, Instant),
+        packed: Packed,
+        end: oneshot::Sender<End>,
+    ) -> Result<Left<'_>, Miss> {
+        let Asking { org, deadline, .. } = asking;
+        let mut inner = self.lock();
+        // Under the lock: who comes after a break is not among those who are told of it.
+        if !self.is_up() {
+            return Err(Miss::Down);
+        }
+        let Some(lane) = inner.shares.enter(org, room) else {
+            return Err(full());
+        };
+        let Some(id) = inner.callers.add(Caller { end, lane, nature, since, sent: false }) else {
+            inner.shares.leave(lane);
+            return Err(full());
+        };
+        self.class.enter(nature);
+        let bytes = packed.bytes();
+        let was_empty = inner.shares.push(lane, Waiting { id, packed, deadline }, bytes);
+        drop(inner);
+        if was_empty {
+            self.ready.notify_one();
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        Ok(Left { wire: self, id })
+    }
+
     /// Whether calls are taken.
-    pub(crate) fn is_up(&self) -> bool {
-        self.lock().up
+    pub(super) fn is_up(&self) -> bool {
+        self.up.load(Ordering::Relaxed)
+    }
+
+    /// Calls that were let in so far.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// A connection is there.
-    pub(crate) fn rise(&self) {
-        self.lock().up = true;
+    pub(super) fn rise(&self) {
+        let _inner = self.lock();
+        self.up.store(true, Ordering::Relaxed);
     }
 
-    /// The connection broke: everybody who waits is refused.
-    pub(crate) fn fall(&self) {
-        let (gathered, callers) = {
+    /// The connection broke: everybody who waits is told. Returns how many calls were under way.
+    pub(super) fn fall(&self) -> usize {
+        let callers = {
             let mut inner = self.lock();
-            inner.up = false;
-            (std::mem::take(&mut inner.gathered), std::mem::take(&mut inner.callers))
+            self.up.store(false, Ordering::Relaxed);
+            inner.shares.clear();
+            inner.callers.take_all()
         };
-        // Dropping the senders is the refusal.
-        drop((gathered, callers));
+        let count = callers.iter().filter(|caller| caller.sent).count();
+        for Caller { end, nature, sent, .. } in callers {
+            self.class.leave(nature);
+            // Whoever stopped waiting at this moment needs no word.
+            drop(end.send(End::Lost { sent }));
+        }
+        count
     }
 
-    /// The next frame: what has gathered, at most a batch and a frame's bytes. Waits when there is nothing.
-    pub(crate) async fn frame(self: Arc<Self>) -> Frame {
+    /// The next frame: what has gathered, in fair shares. Waits when there is nothing.
+    pub(super) async fn frame(self: Arc<Self>) -> Frame {
         loop {
-            {
-                let mut inner = self.lock();
-                if !inner.gathered.is_empty() {
-                    let count = fitting(&inner.gathered);
-                    let rest = inner.gathered.split_off(count);
-                    let calls = std::mem::replace(&mut inner.gathered, rest);
-                    return Frame { calls };
-                }
+            let calls = self.gathered();
+            if !calls.is_empty() {
+                return Frame { calls };
             }
             self.ready.notified().await;
         }
     }
 
-    /// Hands answers to their callers.
-    pub(crate) fn hand_out(&self, answers: Answers) {
+    fn gathered(&self) -> Vec<bytes::Bytes> {
+        let mut inner = self.lock();
+        let Inner { callers, shares } = &mut *inner;
+        if shares.is_empty() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let mut calls = Vec::with_capacity(shares.waiting().min(BATCH_CALLS_MAX));
+        shares.fill(|Waiting { id, packed, deadline }| {
+            let left = deadline.saturating_duration_since(now);
+            match callers.get_mut(id) {
+                Some(caller) if !left.is_zero() => {
+                    caller.sent = true;
+                    calls.push(packed.sealed(id, left));
+                    true
+                }
+                // It came too late, or nobody waits: it takes no place of another's.
+                _ => false,
+            }
+        });
+        calls
+    }
+
+    /// Hands answers to their callers. Returns how many there were.
+    pub(super) fn hand_out(&self, answers: Answers) -> usize {
+        let count = answers.answers.len();
+        let now = Instant::now();
+        let (mut seen, fine_us) = (Seen::default(), self.class.fine_us());
         let mut inner = self.lock();
         for answer in answers.answers {
             // Whoever stopped waiting is not there any more.
-            if let (Some(caller), Some(kind)) = (inner.callers.remove(&answer.id), answer.kind) {
-                drop(caller.send(kind));
+            let Some(caller) = inner.forget(answer.id, &self.class) else { continue };
+            if !caller.nature.pays {
+                let took_us = now.saturating_duration_since(caller.since).as_micros();
+                seen.add(u64::try_from(took_us).unwrap_or(u64::MAX), fine_us);
+            }
+            if let Some(kind) = answer.kind {
+                drop(caller.end.send(End::Answered(kind)));
             }
         }
+        drop(inner);
+        if seen.answers > 0 {
+            self.class.saw(seen, now);
+        }
+        count
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -130,93 +256,13 @@ impl Wire {
     }
 }
 
-/// How many of the gathered calls fit into a frame: at least one, which alone is never too large.
-fn fitting(calls: &[Call]) -> usize {
-    let mut bytes = 0;
-    let fits = calls.iter().take(BATCH_CALLS_MAX).take_while(|call| {
-        bytes += call.encoded_len();
-        bytes <= FRAME_BYTES_MAX
-    });
-    fits.count().max(1)
+fn full() -> Miss {
+    Miss::Refused(Fault::later(Reason::Overloaded, FULL_MS))
+}
+
+fn refused(reason: Reason) -> Miss {
+    Miss::Refused(reason.into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proto::wire::cell::{Answer, Probe, Reserve, call};
-    use std::time::Duration;
-
-    fn probe() -> Call {
-        Call { kind: Some(call::Kind::Probe(Probe::default())), ..Call::default() }
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn answers_find_their_callers_in_any_order() {
-        let wire = Arc::new(Wire::default());
-        wire.rise();
-        let ask = |text: &'static str| {
-            let wire = wire.clone();
-            tokio::spawn(async move {
-                let payload = text.into();
-                let kind = Some(call::Kind::Probe(Probe { payload }));
-                wire.call(Call { kind, ..Call::default() }, soon()).await
-            })
-        };
-        let (first, second) = (ask("first"), ask("second"));
-        tokio::task::yield_now().await;
-        let frame = wire.clone().frame().await;
-        assert_eq!(frame.calls.len(), 2);
-        let answers = frame.calls.into_iter().rev().map(|call| {
-            let Some(call::Kind::Probe(probe)) = call.kind else { panic!() };
-            Answer { id: call.id, kind: Some(answer::Kind::Probe(probe)) }
-        });
-        wire.hand_out(Answers { answers: answers.collect() });
-        for (task, text) in [(first, "first"), (second, "second")] {
-            let Ok(answer::Kind::Probe(probe)) = task.await.unwrap() else { panic!() };
-            assert_eq!(probe.payload, text);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_break_refuses_and_nothing_is_kept_for_the_next_connection() {
-        let wire = Arc::new(Wire::default());
-        assert_eq!(wire.call(probe(), soon()).await.unwrap_err().reason, Reason::BucketMoving);
-        wire.rise();
-        let caller = tokio::spawn({
-            let wire = wire.clone();
-            async move { wire.call(probe(), soon()).await }
-        });
-        tokio::task::yield_now().await;
-        wire.fall();
-        assert_eq!(caller.await.unwrap().unwrap_err().reason, Reason::BucketMoving);
-        wire.rise();
-        assert!(wire.lock().gathered.is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn late_calls_are_refused_and_forgotten() {
-        let wire = Arc::new(Wire::default());
-        wire.rise();
-        let refused = wire.call(probe(), Instant::now() + Duration::from_millis(10)).await;
-        assert_eq!(refused.unwrap_err().reason, Reason::DeadlinePassed);
-        assert!(wire.lock().callers.is_empty());
-    }
-
-    #[test]
-    fn frames_are_bounded_by_calls_and_bytes() {
-        assert_eq!(fitting(&vec![probe(); 1_000]), BATCH_CALLS_MAX);
-        let large = |bytes: usize| Call {
-            kind: Some(call::Kind::Reserve(Reserve {
-                ticket: "t".repeat(bytes),
-                ..Reserve::default()
-            })),
-            ..Call::default()
-        };
-        assert_eq!(fitting(&vec![large(FRAME_BYTES_MAX / 4); 9]), 3);
-        assert_eq!(fitting(&[large(FRAME_BYTES_MAX * 2)]), 1);
-    }
-}
+mod tests;

@@ -144,8 +144,7 @@ impl Driver {
                 ensure!(self.under_way.len() <= PACED_UNDER_WAY_MAX, "the cell does not keep up");
             }
         }
-        let frame = |calls: &[Call]| Frame { calls: calls.to_vec() };
-        Ok(calls.chunks(self.lane.frame_calls_max).map(frame).collect())
+        Ok(calls.chunks(self.lane.frame_calls_max).map(Frame::of).collect())
     }
 
     fn next(&mut self, due: Instant) -> Result<Call> {

@@ -1,7 +1,8 @@
 //! One connection, from its first byte to its end.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,15 +11,20 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::codegen::{Body, Service, StdError};
 
-use super::ServerOptions;
-
-/// What an HTTP/2 client says first.
-const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+use super::answer::Answer;
+use super::frames::PREFACE;
+use super::metered::Metered;
+use super::pulse::{Patience, Pulse, Why, watch};
+use super::tls::{Shaken, handshake};
+use super::{FrameLimits, ServerOptions};
+use crate::metric::{Counter, Counters, Metrics};
+use crate::tls::TlsServer;
 
 /// Pause before looking again whether the rest of a split preface has come.
 const PREFACE_PAUSE: Duration = Duration::from_millis(5);
@@ -31,8 +37,13 @@ const HTTP1_BUFFER_BYTES: usize = 16 * 1_024;
 pub(super) struct Protocols {
     http2: http2::Builder<TokioExecutor>,
     http1: Option<http1::Builder>,
-    preface_timeout: Duration,
+    tls: Option<TlsServer>,
+    handshake_timeout: Duration,
+    frames: Option<FrameLimits>,
+    patience: Patience,
     age_max: Option<Duration>,
+    age_grace: Option<Duration>,
+    closed: Arc<[(Why, Counter)]>,
 }
 
 enum Spoken {
@@ -41,7 +52,7 @@ enum Spoken {
 }
 
 impl Protocols {
-    pub(super) fn new(options: &ServerOptions) -> Self {
+    pub(super) fn new(options: &ServerOptions, metrics: &Metrics) -> Self {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -58,12 +69,41 @@ impl Protocols {
             let mut http1 = http1::Builder::new();
             http1
                 .timer(TokioTimer::new())
-                .header_read_timeout(options.keepalive + options.keepalive_timeout)
+                .header_read_timeout(options.stall_timeout)
                 .max_buf_size(HTTP1_BUFFER_BYTES);
             http1
         });
-        let (preface_timeout, age_max) = (options.preface_timeout, options.age_max);
-        Self { http2, http1, preface_timeout, age_max }
+        let patience = Patience {
+            preface: options.preface_timeout,
+            stall: options.stall_timeout,
+            request: options.request_timeout,
+        };
+        let closed = Counters::new(
+            metrics,
+            "floodgate_connections_closed_total",
+            "Connections closed because of what their peer did or left undone",
+        );
+        let closed = Why::ALL
+            .map(|why| (why, closed.with(&[("port", options.name), ("why", why.name())])))
+            .into();
+        Self {
+            http2,
+            http1,
+            tls: options.tls.clone(),
+            handshake_timeout: options.handshake_timeout,
+            frames: options.frames.clone(),
+            patience,
+            age_max: options.age_max,
+            age_grace: options.age_grace,
+            closed,
+        }
+    }
+
+    fn close(&self, why: Why) {
+        if let Some((_, count)) = self.closed.iter().find(|(one, _)| *one == why) {
+            count.add(1);
+        }
+        tracing::debug!(why = why.name(), "a connection is closed");
     }
 }
 
@@ -83,34 +123,135 @@ pub(super) async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
+    if let Some(tls) = &protocols.tls {
+        match handshake(stream, tls, protocols.handshake_timeout).await {
+            Some(Shaken { stream, is_http2 }) => {
+                let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
+                speak(stream, spoken, &protocols, service, end).await;
+            }
+            None => protocols.close(Why::Handshake),
+        }
+        return;
+    }
     // Hyper waits for the preface without a limit. A peer that comes at the end is still heard, so
     // that it learns properly that it has to go elsewhere.
-    let spoken = timeout(protocols.preface_timeout, spoken(&stream)).await;
-    let service = service_fn(move |request| service.clone().call(request));
-    let io = TokioIo::new(stream);
-    let age = age(protocols.age_max);
-    match (spoken, protocols.http1) {
-        (Ok(Some(Spoken::Http2)), _) => {
-            let mut connection = pin!(protocols.http2.serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => return log(ended),
-                () = end.cancelled() => {}
-                () = age => {}
-            }
-            connection.as_mut().graceful_shutdown();
-            log(connection.await);
+    match timeout(protocols.patience.preface, spoken(&stream)).await {
+        Ok(Some(spoken)) => speak(stream, spoken, &protocols, service, end).await,
+        Ok(None) => {}
+        Err(_) => protocols.close(Why::Preface),
+    }
+}
+
+/// Serves what is known to begin with `spoken`.
+async fn speak<T, S, B>(
+    io: T,
+    spoken: Spoken,
+    protocols: &Protocols,
+    service: S,
+    end: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    let metered = protocols.frames.as_ref().filter(|_| matches!(spoken, Spoken::Http2));
+    let pulse = metered.map(|_| Arc::<Pulse>::default());
+    let flood = Arc::new(OnceLock::new());
+    let io = match (metered, &pulse) {
+        (Some(limits), Some(pulse)) => {
+            Metered::new(io, limits.clone(), pulse.clone(), flood.clone())
         }
-        (Ok(Some(Spoken::Http1)), Some(http1)) => {
-            let mut connection = pin!(http1.serve_connection(io, service));
-            tokio::select! {
-                ended = connection.as_mut() => return log(ended),
-                () = end.cancelled() => {}
-                () = age => {}
-            }
-            connection.as_mut().graceful_shutdown();
-            log(connection.await);
+        _ => Metered::not(io),
+    };
+    let told = pulse.clone();
+    let service = service_fn(move |request| {
+        let (answer, pulse) = (service.clone().call(request), told.clone());
+        async move {
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| Answer::new(body, pulse)))
         }
-        _ => tracing::debug!("a connection spoke no HTTP that is served here"),
+    });
+    let life = Life {
+        watched: watched(pulse.as_deref(), protocols.patience),
+        leave: leave(protocols.age_max, &end),
+        grace: protocols.age_grace,
+    };
+    let io = TokioIo::new(io);
+    let closed = match (spoken, &protocols.http1) {
+        (Spoken::Http2, _) => {
+            let connection = protocols.http2.serve_connection(io, service);
+            life.live(connection, |connection| connection.graceful_shutdown()).await
+        }
+        (Spoken::Http1, Some(http1)) => {
+            let connection = http1.serve_connection(io, service);
+            life.live(connection, |connection| connection.graceful_shutdown()).await
+        }
+        (Spoken::Http1, None) => Some(Why::Preface),
+    };
+    if let Some(why) = flood.get().map(|flood| Why::Flood(*flood)).or(closed) {
+        protocols.close(why);
+    }
+}
+
+/// What may end a connection besides its peer.
+struct Life<W, L> {
+    watched: W,
+    leave: L,
+    grace: Option<Duration>,
+}
+
+impl<W, L> Life<W, L>
+where
+    W: Future<Output = Why>,
+    L: Future<Output = ()>,
+{
+    /// Drives a connection to its end; the answer is why it was closed before.
+    async fn live<C>(self, connection: C, shut_down: impl Fn(Pin<&mut C>)) -> Option<Why>
+    where
+        C: Future<Output = hyper::Result<()>>,
+    {
+        let mut connection = pin!(connection);
+        let mut watched = pin!(self.watched);
+        tokio::select! {
+            ended = connection.as_mut() => return log(ended),
+            why = watched.as_mut() => return Some(why),
+            () = self.leave => {}
+        }
+        shut_down(connection.as_mut());
+        tokio::select! {
+            ended = connection => log(ended),
+            why = watched => Some(why),
+            () = after(self.grace) => Some(Why::Age),
+        }
+    }
+}
+
+async fn watched(pulse: Option<&Pulse>, patience: Patience) -> Why {
+    match pulse {
+        Some(pulse) => watch(pulse, patience).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits until the connection is to end. The ages differ, lest all peers come back at once.
+async fn leave(age_max: Option<Duration>, end: &CancellationToken) {
+    let age = age_max.map(|age| age.mul_f64(rand::random_range(0.9..1.1)));
+    tokio::select! {
+        () = end.cancelled() => {}
+        () = after(age) => {}
+    }
+}
+
+async fn after(time: Option<Duration>) {
+    match time {
+        Some(time) => sleep(time).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -129,16 +270,44 @@ async fn spoken(stream: &TcpStream) -> Option<Spoken> {
     }
 }
 
-/// Waits until the connection is old. The ages differ, lest all peers come back at once.
-async fn age(age_max: Option<Duration>) {
-    match age_max {
-        Some(age) => sleep(age.mul_f64(rand::random_range(0.9..1.1))).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn log(ended: hyper::Result<()>) {
+fn log(ended: hyper::Result<()>) -> Option<Why> {
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncWriteExt, duplex, split};
+    use tonic::service::Routes;
+
+    use super::super::Routed;
+    use super::*;
+
+    #[tokio::test]
+    async fn who_asks_and_does_not_read_is_given_up() {
+        let stall_timeout = Duration::from_millis(90);
+        let frames = Some(FrameLimits { asks_max: u32::MAX, ..FrameLimits::default() });
+        let options = ServerOptions { stall_timeout, frames, ..ServerOptions::default() };
+        let protocols = Protocols::new(&options, &Metrics::new("test", "0").unwrap());
+        let (_reporter, health) = tonic_health::server::health_reporter();
+        let service = Routed::new(Routes::new(health));
+        // There is room for so little that the first answers fill it.
+        let (ours, theirs) = duplex(64);
+        let (_unread, mut writer) = split(theirs);
+        let asking = async {
+            let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+            let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+            let mut says = [&PREFACE[..], &settings].concat();
+            while writer.write_all(&says).await.is_ok() {
+                says = ping.to_vec();
+            }
+        };
+        let end = CancellationToken::new();
+        tokio::join!(speak(ours, Spoken::Http2, &protocols, service, end), asking);
+        let counts = protocols.closed.iter().filter(|(_, count)| count.value() > 0);
+        let counts: Vec<_> = counts.map(|(why, count)| (*why, count.value())).collect();
+        assert_eq!(counts, [(Why::Write, 1)]);
     }
 }

@@ -6,7 +6,7 @@
 //! protocol says the same once a connection; but balancers that end HTTP/2 mix many clients on one.)
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::task::{Context, Poll};
 
@@ -27,9 +27,9 @@ pub(super) struct Peered<S> {
 }
 
 impl<S> Peered<S> {
-    pub(super) fn new(service: S, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(service: S, peer: Option<IpAddr>) -> Self {
         // On a socket for both, IPv4 comes dressed as IPv6.
-        Self { service, peer: peer.map(|peer| Peer(peer.ip().to_canonical())) }
+        Self { service, peer: peer.map(|peer| Peer(peer.to_canonical())) }
     }
 }
 
