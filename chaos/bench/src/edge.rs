@@ -64,9 +64,9 @@ struct Edge {
 }
 
 /// Where calls go, and whose time they cost.
-struct Target<'a> {
+struct Target {
     url: String,
-    token: Option<&'a str>,
+    token: Option<String>,
     pids: Vec<u32>,
 }
 
@@ -98,7 +98,7 @@ impl Edge {
     }
 
     async fn compare(&self, shape: Shape, direct_most: f64, haproxy_most: f64) -> Result<()> {
-        let load = |target: Target<'_>| async move {
+        let load = |target: Target| async move {
             us_per_call(&target, CALL, &self.probe, shape, self.seconds).await
         };
         let how = how(shape, self.seconds);
@@ -179,12 +179,12 @@ impl Edge {
         let (cert, key) = (cert.display().to_string(), key.display().to_string());
         let tls = ["--tls-cert", &cert, "--tls-key", &key];
         self.cell.start_router("router-3", &[OPEN.as_slice(), &tls].concat()).await?;
-        let https = |target: Target<'static>| {
+        let https = |target: Target| {
             let url = target.url.replacen("http://", "https://", 1);
             Target { url, ..target }
         };
         for (shape, ..) in SHAPES {
-            let load = |target: Target<'static>| async move {
+            let load = |target: Target| async move {
                 us_per_call(&target, CALL, &self.probe, shape, self.seconds).await
             };
             let how = how(shape, self.seconds);
@@ -193,7 +193,8 @@ impl Edge {
             let (url, pids) = (format!("https://{}", bare.address), vec![bare.pid()?]);
             let direct = load(Target { url, token: None, pids }).await?;
             let by_haproxy = load(https(self.before_bare(&haproxy)?)).await?;
-            let what = format!("router and cell {ours:.2} us a call, TLS to the router, layers off");
+            let what =
+                format!("router and cell {ours:.2} us a call, TLS to the router, layers off");
             for (name, other, beside) in [
                 ("edge_tls_cpu_vs_clear", clear, "its own without TLS"),
                 ("edge_tls_cpu_vs_bare", direct, "the bare server's with TLS"),
@@ -206,19 +207,20 @@ impl Edge {
         Ok(())
     }
 
-    fn direct(&self) -> Result<Target<'static>> {
+    fn direct(&self) -> Result<Target> {
         let url = format!("http://{}", self.bare.address);
         Ok(Target { url, token: None, pids: vec![self.bare.pid()?] })
     }
 
-    fn before_bare(&self, proxy: &Server) -> Result<Target<'static>> {
+    fn before_bare(&self, proxy: &Server) -> Result<Target> {
         let url = format!("http://{}", proxy.address);
         Ok(Target { url, token: None, pids: vec![proxy.pid()?, self.bare.pid()?] })
     }
 
     /// A router and the cell behind it.
-    fn router<'a>(&self, name: &str, token: Option<&'a str>) -> Result<Target<'a>> {
+    fn router(&self, name: &str, token: Option<&str>) -> Result<Target> {
         let url = format!("http://{}", self.cell.stack().endpoint(name)?.address);
+        let token = token.map(str::to_owned);
         Ok(Target { url, token, pids: vec![self.cell.pid(name)?, self.cell.pid("cell-1/p1")?] })
     }
 }
@@ -235,7 +237,7 @@ fn how(shape: Shape, seconds: u64) -> String {
 }
 
 async fn us_per_call(
-    target: &Target<'_>,
+    target: &Target,
     call: &str,
     body: &Path,
     shape: Shape,
@@ -244,7 +246,7 @@ async fn us_per_call(
     // h2load does not count its warm-up second, so the processor time of that second is not counted either: the clock
     // starts when it is over and stops before the end.
     let url = format!("{}{call}", target.url);
-    let load = h2load::run(&url, body, shape, seconds, target.token);
+    let load = h2load::run(&url, body, shape, seconds, target.token.as_deref());
     let watch = async {
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         let (before_s, began) = (cpu::used_s(&target.pids)?, tokio::time::Instant::now());

@@ -126,7 +126,8 @@ fn tell(case: &Case, class: &str, pairs: &[Pair], how: &str) {
     println!("        with    {}", chart::levels(&with, most));
     Figure {
         name: format!("neighbour_p99_{name}"),
-        value: compared.p99.value,
+        // A median that nobody can trust is no figure.
+        value: compared.p99.interval.map_or(f64::NAN, |_| compared.p99.value),
         unit: "x",
         budget: Budget::AtMost(case.p99_most),
         how: format!(

@@ -34,7 +34,8 @@ pub(super) async fn us_per_call(
 
 /// Calls once with every token.
 async fn once(lines: &[Line], tokens: &[HeaderValue], pids: &[u32]) -> Result<f64> {
-    let request = ProbeRequest { cell: String::new(), payload: vec![7; super::REQUEST_BYTES].into() };
+    let request =
+        ProbeRequest { cell: String::new(), payload: vec![7; super::REQUEST_BYTES].into() };
     let next = Counter::new(0);
     let before_s = cpu::used_s(pids)?;
     try_join_all((0..UNDER_WAY).map(|_| async {

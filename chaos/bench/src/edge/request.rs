@@ -30,7 +30,8 @@ pub(super) async fn poll(cell: &Cell, url: &str, sale: &str, token: &str) -> Res
     let channel = Endpoint::from_shared(url.to_owned())?.connect().await?;
     let mut client = StorefrontServiceClient::new(channel);
     let joined = again(|| {
-        let (mut client, request) = (client.clone(), with(token, JoinRequest { sale: sale.clone() }));
+        let (mut client, request) =
+            (client.clone(), with(token, JoinRequest { sale: sale.clone() }));
         async move { client.join(request?).await }
     });
     let ticket = joined.await.context("a buyer cannot join")?.into_inner().ticket;
