@@ -1,6 +1,5 @@
 //! Generates the messages and services from the `.proto` files, without protoc.
 
-use prost::Message;
 use std::{env, error::Error, fs, path::PathBuf};
 
 const FILES: [&str; 7] = [
@@ -15,9 +14,12 @@ const FILES: [&str; 7] = [
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let mut set = protox::compile(FILES, ["."])?;
-    // Reflection serves the whole closure; Rust code is made for what is ours, and for Money.
-    fs::write(out.join("floodgate.descriptors"), set.encode_to_vec())?;
+    let mut compiler = protox::Compiler::new(["."])?;
+    compiler.include_imports(true).include_source_info(true).open_files(FILES)?;
+    // Reflection serves the whole closure, with the options that say how calls look over HTTP; Rust code is made for what
+    // is ours, and for Money.
+    fs::write(out.join("floodgate.descriptors"), compiler.encode_file_descriptor_set())?;
+    let mut set = compiler.file_descriptor_set();
     set.file.retain(|file| !file.package().starts_with("google.api"));
     tonic_prost_build::configure()
         .build_transport(false)

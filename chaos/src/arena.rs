@@ -22,7 +22,7 @@ use rand::{RngExt, SeedableRng};
 use crate::demo::write_evidence;
 use crate::drill::{Drill, DrillError, Setup, Special};
 use crate::identity::Signer;
-use crate::judge::ReadError;
+use crate::judge::{Evidence, ReadError};
 use crate::load::LoadError;
 use crate::report::Proof;
 use crate::scene::{Scene, SceneError};
@@ -123,19 +123,37 @@ impl ArenaError {
 pub async fn run(plan: &ArenaPlan, out: &mut impl Write) -> Result<Proof, ArenaError> {
     let platform = Platform::start(platform_plan(plan)).await?;
     let tally = on_platform(plan, &platform, out).await;
+    let keep = plan.keep || !matches!(&tally, Ok(tally) if tally.proof() != Proof::Broken);
+    let kept = leave(platform, keep).await?;
+    let tally = tally?;
+    tally.draw(out)?;
+    tell_kept(kept, out)?;
+    Ok(tally.proof())
+}
+
+/// Ends the platform; its run folder, if that is to be kept.
+async fn leave(platform: Platform, keep: bool) -> Result<Option<PathBuf>, LocalError> {
     let folder = platform.stack().folder().to_owned();
-    let kept = plan.keep || !matches!(&tally, Ok(tally) if tally.proof() != Proof::Broken);
-    if kept {
+    if keep {
         platform.stack().keep();
     }
     platform.shutdown().await?;
-    let tally = tally?;
-    tally.draw(out)?;
-    if kept {
+    Ok(keep.then_some(folder))
+}
+
+fn tell_kept(folder: Option<PathBuf>, out: &mut impl Write) -> io::Result<()> {
+    if let Some(folder) = folder {
         writeln!(out, "kept: {}", folder.display())?;
     }
-    out.flush()?;
-    Ok(tally.proof())
+    out.flush()
+}
+
+/// Writes what the judge saw into a folder of its own inside the run folder, which is what is returned.
+fn keep_evidence(platform: &Platform, name: &str, evidence: &Evidence) -> io::Result<PathBuf> {
+    let folder = platform.stack().folder().join(name);
+    std::fs::create_dir_all(&folder)?;
+    write_evidence(&folder, evidence)?;
+    Ok(folder)
 }
 
 async fn on_platform(
@@ -162,10 +180,7 @@ async fn on_platform(
         })?;
         trial.number = number + 1;
         if trial.proof() == Proof::Broken || plan.keep {
-            let folder = folder.join(format!("trial-{seed}"));
-            std::fs::create_dir_all(&folder)?;
-            write_evidence(&folder, &evidence)?;
-            trial.evidence = Some(folder);
+            trial.evidence = Some(keep_evidence(platform, &format!("trial-{seed}"), &evidence)?);
         }
         writeln!(out, "{trial}")?;
         out.flush()?;

@@ -224,6 +224,22 @@ async fn lets_in(stream: std::io::Result<TlsStream>) -> bool {
     timeout(SOON, spoken).await.unwrap().is_ok()
 }
 
+/// Whoever begins a handshake and does not go on with it loses the connection.
+async fn half_a_hello(platform: &Platform) {
+    for (plane, port) in [("router", "storefront"), (PROCESS, "link")] {
+        let series =
+            format!(r#"floodgate_connections_closed_total{{port="{port}",why="handshake"}}"#);
+        let before = metric(platform, plane, &series).await.unwrap();
+        let address = platform.stack().endpoint(plane).unwrap().address;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3, 0xde, 0xad]).await.unwrap();
+        let mut said = Vec::new();
+        timeout(SOON, stream.read_to_end(&mut said)).await.expect("it is closed").ok();
+        let counted = async || metric(platform, plane, &series).await > Some(before);
+        until("it is counted", counted).await;
+    }
+}
+
 #[tokio::test]
 async fn planes_know_one_another_by_name_and_nobody_else() {
     let platform = platform().await;
@@ -265,6 +281,8 @@ async fn planes_know_one_another_by_name_and_nobody_else() {
     assert!(said.first().is_none_or(|kind| *kind == 21), "an alert at most: {said:?}");
     let failed = r#"floodgate_connections_closed_total{port="link",why="handshake"}"#;
     assert!(metric(&platform, PROCESS, failed).await >= Some(5.0));
+
+    half_a_hello(&platform).await;
 
     // The same with real planes: a router under another name, then a cell under another name.
     let stack = platform.stack();

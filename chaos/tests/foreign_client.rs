@@ -2,46 +2,26 @@
 //! and buys from it. What it was told must stand in the cell's Postgres and in the provider's file.
 #![allow(clippy::unwrap_used, missing_docs, unreachable_pub, reason = "tests")]
 
+#[path = "support/books.rs"]
+mod books;
 #[path = "support/platform.rs"]
 mod platform;
-#[path = "foreign_client/python.rs"]
+#[path = "support/python.rs"]
 mod python;
+#[path = "foreign_client/stubs.rs"]
+mod stubs;
 
 use std::path::Path;
 
-use local::Platform;
-use proto::wire::storefront::order::State;
+use books::Told;
 use python::Python;
-use serde::Deserialize;
-use sqlx::{Connection, PgConnection};
-use uuid::Uuid;
-
-/// What the client was told of its order.
-#[derive(Debug, Deserialize)]
-struct Told {
-    org: String,
-    sale: String,
-    order: String,
-    units: Vec<u32>,
-    amount_minor: i64,
-    currency: String,
-}
-
-/// An order as a cell's Postgres has it.
-#[derive(Debug, sqlx::FromRow)]
-struct Kept {
-    state: i16,
-    quantity: i16,
-    intent: String,
-    units: Vec<i32>,
-}
 
 #[tokio::test]
 async fn a_client_in_python_buys_what_the_ledgers_say() {
     let chaos = Path::new(env!("CARGO_MANIFEST_DIR"));
     let stubs = tempfile::tempdir().unwrap();
-    let python = Python::environment().await.unwrap();
-    python.generate(&chaos.join("../proto"), stubs.path()).await.unwrap();
+    let python = Python::environment(stubs::NEEDS).await.unwrap();
+    stubs::generate(&python, &chaos.join("../proto"), stubs.path()).await.unwrap();
 
     let platform = platform::start(3, 2, &[]).await.unwrap();
     let address = |name: &str| platform.stack().endpoint(name).unwrap().address.to_string();
@@ -49,57 +29,12 @@ async fn a_client_in_python_buys_what_the_ledgers_say() {
     let key = platform.key().private.display().to_string();
     let args = ["--control-plane", &control, "--router", &router, "--platform-key", &key];
     let script = chaos.join("tests/foreign_client/client.py");
-    let said = python.script(stubs.path(), &script, &args).await.unwrap();
+    let mut client = python.command();
+    client.arg(script).args(args).env("PYTHONPATH", stubs.path());
+    let said = python::run(client.env("PYTHONDONTWRITEBYTECODE", "1")).await.unwrap();
     let told: Told = serde_json::from_str(said.lines().last().unwrap()).unwrap();
 
-    let (sale, order) = told.order.rsplit_once("/orders/").unwrap();
-    assert_eq!(sale, told.sale);
-    let kept = kept(&platform, &told, order).await;
-    assert_eq!(kept.len(), 1, "{told:?} is in one cell: {kept:?}");
-    let kept = &kept[0];
-    assert_eq!(i32::from(kept.state), i32::from(State::Paid), "{kept:?}");
-    let mut units: Vec<_> = kept.units.iter().map(|unit| unit.cast_unsigned()).collect();
-    units.sort_unstable();
-    let mut told_units = told.units.clone();
-    told_units.sort_unstable();
-    assert_eq!((units, usize::try_from(kept.quantity).unwrap()), (told_units, told.units.len()));
-
     assert_eq!((told.amount_minor, told.currency.as_str()), (2_500, "EUR"));
-    assert_eq!(captured(&platform, &kept.intent), [told.amount_minor], "{}", kept.intent);
+    books::agree(&platform, &told).await;
     platform.shutdown().await.unwrap();
-}
-
-/// The order, in every cell that has it.
-async fn kept(platform: &Platform, told: &Told, order: &str) -> Vec<Kept> {
-    let select = r#"select o.state, o.quantity, coalesce(o.intent, '') as intent,
-                           array(select unit from unit u where u.id = o.id) as units
-                    from "order" o
-                    join sale s using (org, sale)
-                    join org using (org)
-                    where org.id = $1 and s.id = $2 and o.id = $3"#;
-    let id = Uuid::parse_str(order).unwrap();
-    let mut found = Vec::new();
-    for cell in platform.cells() {
-        let url = platform.stack().postgres_admin_url(&cell).unwrap();
-        let mut session = PgConnection::connect(&url).await.unwrap();
-        let rows = sqlx::query_as(select).bind(&told.org);
-        let rows = rows.bind(told.sale.rsplit('/').next().unwrap()).bind(id);
-        found.extend(rows.fetch_all(&mut session).await.unwrap());
-    }
-    found
-}
-
-/// What the provider took for an intent, by its file.
-fn captured(platform: &Platform, intent: &str) -> Vec<i64> {
-    #[derive(Deserialize)]
-    struct Entry {
-        intent: String,
-        event: String,
-        amount: i64,
-    }
-    let file = platform.stack().folder().join("provider/ledger.jsonl");
-    let text = std::fs::read_to_string(file).unwrap();
-    let entries = text.lines().map(|line| serde_json::from_str::<Entry>(line).unwrap());
-    let ours = entries.filter(|entry| entry.event == "captured" && entry.intent == intent);
-    ours.map(|entry| entry.amount).collect()
 }

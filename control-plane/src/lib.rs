@@ -28,5 +28,6 @@ pub mod plan;
 pub mod sale;
 mod serve;
 pub mod store;
+mod web;
 
 pub use serve::{ServeError, serve};

@@ -6,7 +6,8 @@ use runtime::clock::Clock;
 use runtime::decisions::{Decisions, DecisionsError};
 use runtime::drain::Drain;
 use runtime::metric;
-use runtime::server::{ReflectionError, ServerOptions, standard_routes};
+use runtime::server::{ReflectionError, Routed, ServerOptions, serve_service, standard_routes};
+use runtime::web::{Web, WebError};
 use tokio::net::TcpListener;
 
 use crate::api::{self, Desk};
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::executor::{Executor, followed};
 use crate::metrics::Metrics;
 use crate::store::{Store, StoreError};
+use crate::web;
 
 /// Why the control plane could not start. Etcd need not be there for that.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +30,9 @@ pub enum ServeError {
     /// The descriptors that were compiled in are broken.
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
+    /// The HTTP bindings that were compiled in are broken.
+    #[error(transparent)]
+    Web(#[from] WebError),
 }
 
 /// Serves on `listener`, within `options`, and executes when leading, until the drain begins.
@@ -60,6 +65,8 @@ pub async fn serve(
         cells_per_org: config.cells_per_org,
     };
     let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
-    runtime::server::serve(listener, routes, options, metrics, drain).await;
+    let options = ServerOptions { http1: true, ..options };
+    let web = Web::new(Routed::new(routes), web::options(), &metrics)?;
+    serve_service(listener, web, options, metrics, drain).await;
     Ok(())
 }

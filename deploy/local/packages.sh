@@ -26,6 +26,8 @@ wanted_for() {
     nginx-light) echo nginx ;;
     nghttp2-client) echo h2load ;;
     debootstrap) echo debootstrap ;;
+    curl) echo curl ;;
+    chromium) echo chromium ;;
     python3) echo python3 ;;
     python3-venv) echo '/usr/lib/python3*/ensurepip/__init__.py' ;;
     *)

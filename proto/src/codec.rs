@@ -3,12 +3,14 @@
 //! A message over the limit never reaches the codec: tonic refuses it by its length prefix, and
 //! [`explain`] gives that refusal its reason on the way out.
 
-use crate::fault::{Fault, Reason};
+use crate::fault::{DOMAIN, Fault, Reason};
 use prost::Message;
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder};
 use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstEncoder};
+use tonic_types::StatusExt;
 
 /// Buffers start at what nearly every message of ours needs, and are handed over beyond 32 KiB.
 const BUFFERS: fn() -> BufferSettings = || BufferSettings::new(1024, 32 * 1024);
@@ -75,5 +77,40 @@ pub fn explain(status: Status) -> Status {
             Fault::new(Reason::MessageUndecodable).into()
         }
         _ => status,
+    }
+}
+
+/// Gives a refusal of a request that came as HTTP its reason, and leaves what it says: that tells more than the reason
+/// does. A refusal that the call itself made has its reason.
+pub fn explain_http(status: Status) -> Status {
+    let mut details = status.get_error_details();
+    let about_a_field = details.bad_request().is_some();
+    let reason = match status.code() {
+        _ if details.error_info().is_some() => return status,
+        Code::InvalidArgument if about_a_field => Reason::InvalidField,
+        Code::InvalidArgument => Reason::MessageUndecodable,
+        Code::OutOfRange => Reason::MessageTooLarge,
+        Code::NotFound => Reason::NotFound,
+        Code::DeadlineExceeded => Reason::DeadlinePassed,
+        Code::Internal => Reason::Internal,
+        _ => return status,
+    };
+    details.set_error_info(reason.label(), DOMAIN, HashMap::new());
+    Status::with_error_details(reason.code(), status.message(), details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_http_refuses_has_a_reason_and_keeps_its_words() {
+        let bare = explain_http(Status::invalid_argument("no JSON"));
+        let fault = Fault::of_status(&bare).unwrap();
+        assert_eq!((fault.reason, bare.message()), (Reason::MessageUndecodable, "no JSON"));
+        let field = Status::from(Fault::field("units", "must be 1"));
+        assert_eq!(explain_http(field.clone()).details(), field.details());
+        let away = explain_http(Status::unavailable("away"));
+        assert!(away.details().is_empty(), "what nobody explained stays as it is");
     }
 }

@@ -15,6 +15,20 @@ pub const LINK_MESSAGE_BYTES_MAX: usize = 4 * FRAME_BYTES_MAX;
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one call's headers together.
 pub const METADATA_BYTES_MAX: u32 = 8 * 1024;
+/// Bytes of a path with its query: a ticket fits, and many more parameters than any call has.
+pub const PATH_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of a request as JSON, which needs more than the message that it makes.
+pub const JSON_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
+/// How long the body of a request as JSON may take to come.
+pub const JSON_BODY_MS: u64 = 5_000;
+/// Bytes of a message that is answered as JSON: a page of sales.
+pub const JSON_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How often a stream of events says that it lives while nothing else happens.
+pub const EVENTS_ALIVE_MS: u64 = 15_000;
+/// States of sales that a router keeps as events, for all who watch.
+pub const EVENTS_WRITTEN_MAX: usize = 1_024;
+/// When a client whose stream of events broke comes again, in milliseconds.
+pub const EVENTS_AGAIN_MS: std::ops::Range<u64> = 1_000..5_000;
 /// Bytes of a probe's payload.
 pub const PROBE_BYTES_MAX: usize = 1024;
 /// Bytes of a caller's token.
@@ -83,8 +97,6 @@ pub const EJECT_MS: (u64, u64) = (1_000, 30_000);
 pub const EJECTED_PERMILLE_MAX: usize = 500;
 /// How long a probe may take that brings a process back.
 pub const EJECT_PROBE_MS_MAX: u64 = 1_000;
-/// Frames that lie between a stream's reader or writer and the transport.
-pub const LINK_FRAMES_MAX: usize = 4;
 /// How long a call may take when the caller set no deadline.
 pub const CALL_MS_DEFAULT: u32 = 5_000;
 /// How long a call may take at all.
@@ -257,6 +269,7 @@ const _: () = {
     assert!(LINK_UNDER_WAY.2 as usize <= STAGE_CALLS_WAITING_MAX);
     assert!(LINK_PAYMENTS_UNDER_WAY_MAX as usize == PAYMENTS_UNDER_WAY_MAX + PAYMENTS_WAITING_MAX);
     assert!((LINK_UNDER_WAY.2 + LINK_PAYMENTS_UNDER_WAY_MAX) as usize <= LINK_CALLS_WAITING_MAX);
+    assert!(TICKET_BYTES_MAX + 256 < PATH_BYTES_MAX);
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);

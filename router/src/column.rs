@@ -1,8 +1,11 @@
 //! The column: what every call goes through, from the socket down to the keeper of its bucket. Read it from top to bottom.
 //!
 //! ```text
-//!  accept         a place among the connections; who speaks no HTTP in time goes       runtime: server/accept, connection
-//!  limits         streams, headers, bytes of a message: before anything is decoded     runtime: ServerOptions; api: 16 KiB
+//!  accept         a place among all connections and those of an address; TLS; speaks   runtime: server/accept, tls,
+//!                 HTTP in time, or goes                                                connection
+//!  limits         frames, streams, headers, bytes: before anything is decoded          runtime: server/frames; api: 16 KiB
+//!  spoken         gRPC passes; gRPC-Web and JSON become it, once it is known whose     runtime: web; Edge::own_org
+//!                 they are: by the address and authenticate steps of below
 //!  ── a call ──
 //!  under way      counted to its end, because the memory of all calls is bounded       Edge::run
 //!  address        before names and tokens are read: a signature costs many refusals
@@ -18,13 +21,14 @@
 //! ```
 //!
 //! A refusal leaves at its step and has changed nothing below it; when to ask again is spread in one place, where it
-//! becomes a status ([`Edge::run`]).
+//! becomes a status ([`refused`]).
 
 use crate::api::{Asked, Edge};
 use crate::directory::{Directory, OrgEntry, SaleEntry};
 use crate::link::Kind;
 use crate::metrics::CallName;
 use http::HeaderMap;
+use http::request::Parts;
 use proto::fault::{Fault, Reason};
 use proto::id::{OrgId, SaleId};
 use proto::token::{Caller, Role};
@@ -36,6 +40,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::time::Instant;
 use tonic::{Request, Response, Status};
+
+/// Who may show and buy: everybody in a shop. What each call allows is narrower, and its own to say.
+const IN_SHOPS: [Role; 2] = [Role::Buyer, Role::Merchant];
+
+/// Who is at the other end of a connection, if anybody asks, and a call's headers.
+type OtherEnd<'a> = (Option<IpAddr>, &'a HeaderMap);
 
 /// A call as it came in, apart from its message.
 #[derive(Debug)]
@@ -77,19 +87,33 @@ impl Edge {
         // As long as it is under way it has its place.
         let under_way = self.quotas.enter();
         // Whoever floods us without a good token is refused before any signature is looked at.
-        let answer = match self.quotas.address(self.client(call), self.quotas.now_ns(call.at)) {
+        let client = self.client((call.peer, &call.headers));
+        let answer = match self.quotas.address(client, self.quotas.now_ns(call.at)) {
             Ok(()) => answered.await,
             Err(fault) => Err(fault),
         };
         drop(under_way);
-        let refused = answer.as_ref().err().map(|fault| fault.reason);
-        self.metrics.answered(call.name, call.at.elapsed(), refused);
-        match answer {
-            Ok(answer) => Ok(Response::new(answer)),
-            // Everybody in a line is told another time already.
-            Err(fault) if fault.reason == Reason::NotAdmitted => Err(fault.into()),
-            Err(fault) => Err(fault.spread(rand::rng().random_range(0..=1_000)).into()),
-        }
+        let reason = answer.as_ref().err().map(|fault| fault.reason);
+        self.metrics.answered(call.name, call.at.elapsed(), reason);
+        answer.map(Response::new).map_err(refused)
+    }
+
+    /// The first steps for a call over HTTP, whose path leaves out whose it is: the org of its token. The address is
+    /// counted here, before the token is looked at, and taken out, so that the call itself is not counted twice.
+    pub(crate) fn own_org(&self, head: &mut Parts) -> Result<OrgId, Status> {
+        let now_ns = self.quotas.now_ns(Instant::now());
+        let peer = head.extensions.remove().map(|Peer(address)| address);
+        let end = (peer, &head.headers);
+        let known = || -> Result<OrgId, Fault> {
+            self.quotas.address(self.client(end), now_ns)?;
+            let directory = self.directory.load();
+            let (caller, _) = self.authenticate(end, &IN_SHOPS, &directory, now_ns)?;
+            caller.org.clone().ok_or_else(|| Reason::RoleNotAllowed.into())
+        };
+        known().map_err(|fault| {
+            self.metrics.refused(fault.reason);
+            refused(fault)
+        })
     }
 
     /// The upper half of the column: lets a call in, of somebody in one of `roles`, to what is `theirs`.
@@ -103,10 +127,8 @@ impl Edge {
         // One state of what was decided, for all steps of this call; nobody is waited for (INV-10).
         let directory = self.directory.load_full();
         // Everything below is counted and found by the org and the subject of the verified token.
-        let (caller, org) = self
-            .auth
-            .caller(&call.headers, roles, &directory, self.clock.now_ms())
-            .inspect_err(|reason| self.bad_token(call, *reason))?;
+        let end = (call.peer, &call.headers);
+        let (caller, org) = self.authenticate(end, roles, &directory, now_ns)?;
         // The buyer's own before their org's before everybody's: who asks too often uses up only what is theirs.
         self.quotas.buyer(&caller, now_ns)?;
         self.quotas.org(org, worth, now_ns)?;
@@ -152,16 +174,32 @@ impl Edge {
         }
     }
 
-    /// Whose call it is, by address: what a proxy says that is trusted, else who is at the other end.
-    fn client(&self, call: &Incoming) -> Option<IpAddr> {
-        call.peer.map(|peer| self.proxies.client(peer, &call.headers))
+    /// Who calls, by the token that came along. A signature that was looked at in vain costs the address where it came from.
+    fn authenticate<'a>(
+        &self,
+        end: OtherEnd<'_>,
+        roles: &[Role],
+        directory: &'a Directory,
+        now_ns: u64,
+    ) -> Result<(Arc<Caller>, &'a OrgEntry), Fault> {
+        let caller = self.auth.caller(end.1, roles, directory, self.clock.now_ms());
+        if matches!(caller, Err(Reason::TokenWrongKey)) {
+            self.quotas.bad_token(self.client(end), now_ns);
+        }
+        Ok(caller?)
     }
 
-    /// A signature was looked at in vain: that costs the address where it came from.
-    fn bad_token(&self, call: &Incoming, reason: Reason) {
-        if reason == Reason::TokenWrongKey {
-            self.quotas.bad_token(self.client(call), self.quotas.now_ns(call.at));
-        }
+    /// Whose call it is, by address: what a proxy says that is trusted, else who is at the other end.
+    fn client(&self, (peer, headers): OtherEnd<'_>) -> Option<IpAddr> {
+        peer.map(|peer| self.proxies.client(peer, headers))
+    }
+}
+
+/// A refusal as it leaves, its time spread in this one place; everybody in a line is told another time already.
+fn refused(fault: Fault) -> Status {
+    match fault.reason {
+        Reason::NotAdmitted => fault.into(),
+        _ => fault.spread(rand::rng().random_range(0..=1_000)).into(),
     }
 }
 

@@ -69,6 +69,16 @@ pub struct Config {
     #[arg(long, env = "FLOODGATE_CELL_CLIENT_KEY", value_name = "FILE", requires = "cell_ca")]
     pub cell_client_key: Option<PathBuf>,
 
+    /// Origins whose pages may call from a browser; * is any, and nothing is none
+    #[arg(
+        long,
+        env = "FLOODGATE_CORS_ORIGINS",
+        default_value = "*",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub cors_origins: Vec<String>,
+
     /// Answer probes without a token: for measuring the way without its checks, never on a public port
     #[arg(long, env = "FLOODGATE_OPEN_PROBE")]
     pub open_probe: bool,

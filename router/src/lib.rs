@@ -13,6 +13,7 @@
 //!   snapshot, so no call waits for etcd (INV-10).
 //! - [`states`] is what keepers say of their buckets, from which tickets and pages are answered.
 //! - [`link`] carries calls to keepers, many in a frame.
+//! - [`web`] says how the services look over HTTP.
 //! - [`stack`] puts everything together.
 
 mod api;
@@ -26,3 +27,4 @@ mod quota;
 mod shed;
 pub mod stack;
 mod states;
+mod web;

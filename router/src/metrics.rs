@@ -84,9 +84,14 @@ impl RouterMetrics {
             counter.add(1);
             histogram.observe(took);
         }
-        if let Some((_, counter)) =
-            refused.and_then(|reason| self.refusals.iter().find(|(known, _)| *known == reason))
-        {
+        if let Some(reason) = refused {
+            self.refused(reason);
+        }
+    }
+
+    /// Something was refused, a call or what was to become one.
+    pub(crate) fn refused(&self, reason: Reason) {
+        if let Some((_, counter)) = self.refusals.iter().find(|(known, _)| *known == reason) {
             counter.add(1);
         }
     }

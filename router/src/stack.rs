@@ -8,16 +8,18 @@ use crate::link::{LinkMetrics, Links};
 use crate::metrics::RouterMetrics;
 use crate::quota::Quotas;
 use crate::states::States;
+use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::keys;
-use proto::limits::{CALL_MS_MAX, REQUEST_BYTES_MAX};
+use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
 use runtime::process::{Context, PlaneError};
 use runtime::server::{Explained, Front, Proxies, ServerOptions, serve_service, standard_routes};
 use runtime::tls::TlsClient;
+use runtime::web::Web;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -72,6 +74,7 @@ pub async fn run(
 
     let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), drain.token()))
         .max_decoding_message_size(REQUEST_BYTES_MAX);
+    let web = web::options(edge.clone(), config.cors_origins.clone());
     let probe = ProbeServiceServer::new(ProbeApi { edge: edge.clone(), open: config.open_probe })
         .max_decoding_message_size(REQUEST_BYTES_MAX);
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
@@ -79,6 +82,8 @@ pub async fn run(
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
     let options = ServerOptions {
         name: "storefront",
+        http1: true,
+        headers_max_bytes: METADATA_BYTES_MAX,
         // Who is measured without checks does without this, too.
         peers: edge.quotas.counts_addresses() && !config.open_probe,
         // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
@@ -88,10 +93,10 @@ pub async fn run(
     };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
-        let front = Front::new(probe, routes.add_service(storefront));
+        let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     } else {
-        let front = Front::new(storefront, routes.add_service(probe));
+        let front = Web::new(Front::new(storefront, routes.add_service(probe)), web, &metrics)?;
         serve_service(listener, front, options, metrics, drain).await;
     }
     Ok(())

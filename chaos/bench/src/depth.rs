@@ -7,10 +7,10 @@ use crate::figure::{Budget, Figure};
 use crate::sale::Cell;
 use crate::script;
 use crate::stock::{admit_all, prepare, wait_until_kept};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use drive::{Lane, Pace, Ran, drive};
 use proto::frame::read_call;
-use proto::limits::BATCH_CALLS_MAX;
+use proto::limits::{BATCH_CALLS_MAX, PROCESSES_STEADY_MS};
 use proto::wire::admin::sale::Class;
 use sqlx::{PgPool, Row};
 use std::time::Duration;
@@ -234,7 +234,28 @@ async fn open_sales(cell: &Cell, pool: &PgPool, stock: u32) -> Result<()> {
     for process in cell.processes() {
         cell.stack().restart(&process).await?;
     }
-    wait_until_kept(pool).await
+    wait_until_kept(pool).await?;
+    if cell.processes().len() > 1 { wait_until_spread(pool).await } else { Ok(()) }
+}
+
+/// Waits until no bucket has changed hands for so long that none will.
+async fn wait_until_spread(pool: &PgPool) -> Result<()> {
+    let patience = Duration::from_millis(3 * PROCESSES_STEADY_MS);
+    let mut seen = Vec::new();
+    let (began, mut since) = (Instant::now(), Instant::now());
+    while since.elapsed() < patience {
+        ensure!(began.elapsed() < 10 * patience, "the cell's buckets do not come to rest");
+        let now: Vec<(i32, i32, Option<String>, i64)> = sqlx::query_as(
+            "select sale, bucket, keeper, epoch from bucket order by sale, bucket",
+        )
+        .fetch_all(pool)
+        .await?;
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 fn name(number: u32) -> String {

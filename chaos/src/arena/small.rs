@@ -18,8 +18,7 @@ use local::{Faults, PlaneExtras, Platform, PlatformPlan, StackOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{ArenaError, ORG};
-use crate::demo::write_evidence;
+use super::{ArenaError, ORG, keep_evidence, leave, tell_kept};
 use crate::identity::Signer;
 use crate::judge;
 use crate::report::Proof;
@@ -70,18 +69,11 @@ impl SmallPlan {
 pub async fn run(plan: &SmallPlan, out: &mut impl Write) -> Result<Proof, ArenaError> {
     let platform = Platform::start(platform_plan(plan)).await?;
     let tally = on_platform(plan, &platform, out).await;
-    let folder = platform.stack().folder().to_owned();
-    let kept = plan.keep || !matches!(&tally, Ok(tally) if tally.proof() == Proof::Kept);
-    if kept {
-        platform.stack().keep();
-    }
-    platform.shutdown().await?;
+    let keep = plan.keep || !matches!(&tally, Ok(tally) if tally.proof() == Proof::Kept);
+    let kept = leave(platform, keep).await?;
     let tally = tally?;
     tally.draw(out)?;
-    if kept {
-        writeln!(out, "kept: {}", folder.display())?;
-    }
-    out.flush()?;
+    tell_kept(kept, out)?;
     Ok(tally.proof())
 }
 
@@ -119,10 +111,7 @@ async fn on_platform(
             ArenaError::Trial { seed, folder, source: Box::new(source) }
         })?;
         if sold.proof() == Proof::Broken || plan.keep {
-            let folder = folder.join(format!("sale-{seed}"));
-            std::fs::create_dir_all(&folder)?;
-            write_evidence(&folder, &evidence)?;
-            sold.evidence = Some(folder);
+            sold.evidence = Some(keep_evidence(platform, &format!("sale-{seed}"), &evidence)?);
         }
         claimed.extend(evidence.intents.into_iter().map(|intent| intent.id));
         writeln!(out, "{sold}")?;

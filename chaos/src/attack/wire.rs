@@ -18,8 +18,9 @@ pub(super) const FLOODS_END_WITHIN: Duration = Duration::from_secs(1);
 /// Who holds a connection and is slow loses it in this time.
 pub(super) const SLOW_ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// A connection that was not closed after this time never is. A busy machine may take long.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// A connection that was not closed after this time never is. A busy machine may take long; but it is less than the half
+/// minute after which an idle connection is given up that answers no PING, as none of these does: that is no defence.
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Steps of a flood, at most: many times what any peer may send.
 const STEPS_MAX: u32 = 5_000;

@@ -145,7 +145,11 @@ impl Caller {
             }
             Ask::Checkout { order } => {
                 let payment_method = self.card.to_owned();
-                let message = CheckoutRequest { name: name(order), payment_method };
+                let message = CheckoutRequest {
+                    name: name(order),
+                    payment_method,
+                    ..CheckoutRequest::default()
+                };
                 let request = self.request(message, limit);
                 self.client.checkout(request).await.map(|reply| order_of(reply.into_inner()))
             }

@@ -148,7 +148,10 @@ impl Shop {
 
     pub(crate) async fn checkout(&self, name: &str, card: &str) -> Answer<Order> {
         let (name, payment_method) = (name.to_owned(), card.to_owned());
-        self.client.clone().checkout(CheckoutRequest { name, payment_method }).await
+        self.client
+            .clone()
+            .checkout(CheckoutRequest { name, payment_method, ..CheckoutRequest::default() })
+            .await
     }
 
     /// As [`Self::checkout`], by a buyer who waits no longer than `patience`.
@@ -159,7 +162,8 @@ impl Shop {
         patience: Duration,
     ) -> Answer<Order> {
         let (name, payment_method) = (name.to_owned(), card.to_owned());
-        let mut request = Request::new(CheckoutRequest { name, payment_method });
+        let mut request =
+            Request::new(CheckoutRequest { name, payment_method, ..CheckoutRequest::default() });
         request.set_timeout(patience);
         self.client.clone().checkout(request).await
     }

@@ -8,6 +8,7 @@
 //! - [`drain`]: everything that runs is spawned on a [`drain::Drain`], told to end, and waited for.
 //! - [`readiness`] and [`admin`]: `/metrics`, `/livez`, `/readyz`.
 //! - [`server`]: how calls arrive, with every limit of HTTP/2 set. [`tls`]: under which names, and from whom.
+//!   [`web`]: what else is spoken there than gRPC.
 //! - [`telemetry`] and [`metric`]: JSON logs, sampled traces, and metrics that cost an addition.
 //! - [`decisions`]: what the control plane last wrote to etcd, known even when etcd is gone;
 //!   [`lease`]: a key there that says that this process lives.
@@ -29,3 +30,4 @@ pub mod readiness;
 pub mod server;
 pub mod telemetry;
 pub mod tls;
+pub mod web;

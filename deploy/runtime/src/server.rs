@@ -105,11 +105,13 @@ pub struct FrameLimits {
     pub resets_max: u32,
     /// DATA of under 256 bytes that is not the last of its call, windows, and all other frames.
     pub others_max: u32,
+    /// Bytes that each answer must have room for from the start; 0: none.
+    pub window_min_bytes: u32,
 }
 
 impl Default for FrameLimits {
     fn default() -> Self {
-        Self { asks_max: 128, resets_max: 128, others_max: 4_096 }
+        Self { asks_max: 128, resets_max: 128, others_max: 4_096, window_min_bytes: 256 }
     }
 }
 
@@ -122,7 +124,7 @@ impl Default for ServerOptions {
             connections_max: 32_768,
             connections_per_address_max: 0,
             streams_max: 128,
-            local_resets_max: 256,
+            local_resets_max: 64,
             pending_resets_max: 20,
             headers_max_bytes: 8 * 1_024,
             stream_window_bytes: 64 * 1_024,

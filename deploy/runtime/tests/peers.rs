@@ -115,7 +115,8 @@ async fn each_address_gets_its_share_only() {
 
 #[tokio::test]
 async fn floods_end_their_connection() {
-    let limits = FrameLimits { asks_max: 20, resets_max: 10, others_max: 50 };
+    let limits =
+        FrameLimits { asks_max: 20, resets_max: 10, others_max: 50, ..FrameLimits::default() };
     // What is counted is never forgotten, so that a slow machine counts the same.
     let stall_timeout = Duration::from_secs(600);
     let served =
@@ -157,7 +158,9 @@ async fn floods_end_their_connection() {
 
 #[tokio::test]
 async fn what_stands_still_ends_its_connection() {
-    let served = Served::standard(quick()).await;
+    // A window that is closed from the start is refused at once where it is not allowed.
+    let frames = Some(FrameLimits { window_min_bytes: 0, ..FrameLimits::default() });
+    let served = Served::standard(ServerOptions { frames, ..quick() }).await;
     let whole = || check(1, END_HEADERS);
     let no_window = [0, 4, 0, 0, 0, 0];
     for (what, why, settings, says) in [
@@ -177,6 +180,28 @@ async fn what_stands_still_ends_its_connection() {
     stream.write_all(PREFACE).await.unwrap();
     assert!(is_closed(&mut stream).await);
     eventually("the preface", SOON, async || closed(&served, "preface") == 1.0).await;
+}
+
+#[tokio::test]
+async fn who_has_no_room_for_answers_is_not_heard() {
+    // Nothing else could close it here.
+    let stall_timeout = Duration::from_secs(600);
+    let served = Served::standard(ServerOptions { stall_timeout, ..quick() }).await;
+    for (settings, times) in [(&[0, 4, 0, 0, 0, 255][..], 1.0), (&[0, 4, 0, 0, 0, 0], 2.0)] {
+        let mut stream = speak(&served, settings).await;
+        assert!(is_closed(&mut stream).await);
+        eventually("narrow", SOON, async || closed(&served, "narrow_window") == times).await;
+    }
+    let mut stream = speak(&served, &[0, 4, 0, 0, 1, 0]).await;
+    stream.write_all(&[check(1, END_HEADERS), asked(1)].concat()).await.unwrap();
+    let mut bytes = [0; 4_096];
+    let mut heard = Vec::new();
+    // Settings, their acknowledgement, and the answer's headers.
+    while !heard.windows(3).any(|said| said == [HEADERS, END_HEADERS, 0]) {
+        let count = timeout(SOON, stream.read(&mut bytes)).await.unwrap().unwrap();
+        assert!(count > 0, "it was closed");
+        heard.extend(&bytes[..count]);
+    }
 }
 
 #[tokio::test]

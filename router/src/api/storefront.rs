@@ -85,9 +85,12 @@ impl StorefrontService for StorefrontApi {
     }
 
     async fn checkout(&self, request: Request<CheckoutRequest>) -> Result<Response<Order>, Status> {
-        let (call, CheckoutRequest { name, payment_method }) =
+        let (call, CheckoutRequest { name, payment_method, sale }) =
             Incoming::of(CallName::Checkout, request);
         let answer = async {
+            if !sale.is_empty() && !is_of(&name, &sale) {
+                return Err(Fault::field("sale", "must be that of the order"));
+            }
             if payment_method.is_empty() || payment_method.len() > PAYMENT_METHOD_BYTES_MAX {
                 return Err(Fault::field("payment_method", "must have 1 to 128 bytes"));
             }
@@ -238,4 +241,9 @@ impl StorefrontApi {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the order's name is one of the sale's.
+fn is_of(order: &str, sale: &str) -> bool {
+    order.strip_prefix(sale).is_some_and(|rest| rest.starts_with("/orders/"))
 }

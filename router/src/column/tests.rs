@@ -126,6 +126,27 @@ fn a_bad_token_is_charged_to_its_address_and_to_nobody_else() {
     assert_eq!(outcome(&edge, &elsewhere, SALE), Ok(()));
 }
 
+#[test]
+fn a_call_over_http_is_counted_once_and_before_its_token_is_looked_at() {
+    let edge = edge(Limits { address: 1_000, ..PLENTY });
+    let whose = |seed: u8| {
+        let token = call(CallName::Join, Some(seed)).headers.remove("authorization").unwrap();
+        let request = http::Request::builder().header("authorization", token);
+        let peer = Peer("192.0.2.1".parse().unwrap());
+        let (mut head, ()) = request.extension(peer).body(()).unwrap().into_parts();
+        let org = edge.own_org(&mut head).map(|org| org.to_string());
+        assert_eq!(head.extensions.get::<Peer>(), None, "the call itself would count it again");
+        org.map_err(|status| Fault::of_status(&status).unwrap().reason)
+    };
+    assert_eq!(whose(1).as_deref(), Ok("acme"));
+    let tries: Vec<_> = (0..100).map(|_| whose(2)).collect();
+    assert_eq!(tries[0], Err(Reason::TokenWrongKey));
+    assert_eq!(tries[99], Err(Reason::AddressRate));
+    assert_eq!(whose(1), Err(Reason::AddressRate));
+    // The same rate as that of calls which came otherwise.
+    assert_eq!(outcome(&edge, &call(CallName::Join, Some(1)), SALE), Err(Reason::AddressRate));
+}
+
 /// What floods us is refused many times a second: it costs no memory until it is written down, and little then.
 #[test]
 fn a_refusal_is_cheap() {

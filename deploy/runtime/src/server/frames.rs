@@ -2,8 +2,10 @@
 //!
 //! The library bounds what is in memory, but not how often it may be asked for what costs the peer nothing: PING and
 //! SETTINGS, which must be answered, resets of calls that were taken up, DATA of a byte. So frames are counted off the
-//! bytes as they are read: only the nine bytes before each frame are looked at, its payload is skipped. Every call that
+//! bytes as they are read: the nine bytes before each frame are looked at, its payload is skipped. Every call that
 //! begins earns some of the rest, since a busy connection says more; what calls themselves cost is for quotas to bound.
+//!
+//! Of the settings one is read: a peer that gives its answers no room from the start would have them all wait here.
 //!
 //! Nothing is read, timed or refused here; what follows from a [`Flood`] is the caller's to do.
 
@@ -31,10 +33,17 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// A peer sent more than may be of something.
+/// The setting that says how wide the window of each answer is first.
+const INITIAL_WINDOW: u16 = 4;
+
+/// Bytes of one setting: its number and its value.
+const SETTING_BYTES: usize = 6;
+
+/// A peer sent more than may be of something, or takes less than it must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flood {
     /// PING and SETTINGS.
@@ -43,6 +52,8 @@ pub(super) enum Flood {
     Resets,
     /// Small DATA, WINDOW_UPDATE, PRIORITY, CONTINUATION, and what is not known.
     Others,
+    /// Answers, for which there is next to no window.
+    Narrow,
 }
 
 /// Which bytes come next, and how many of them are missing.
@@ -59,6 +70,8 @@ pub(super) struct Frames {
     limits: FrameLimits,
     part: Part,
     head: [u8; HEAD_BYTES],
+    setting: [u8; SETTING_BYTES],
+    setting_bytes: usize,
     stream_last: u32,
     headers_open: bool,
     window: Window,
@@ -83,6 +96,8 @@ impl Frames {
             limits,
             part: Part::Preface(PREFACE.len()),
             head: [0; HEAD_BYTES],
+            setting: [0; SETTING_BYTES],
+            setting_bytes: 0,
             stream_last: 0,
             headers_open: false,
             window: Window::default(),
@@ -110,8 +125,14 @@ impl Frames {
                 Part::Preface(_) => {
                     self.part = if missing > 0 { Part::Preface(missing) } else { AT_HEAD };
                 }
-                Part::Payload(_) if missing > 0 => self.part = Part::Payload(missing),
-                Part::Payload(_) => self.end(),
+                Part::Payload(_) => {
+                    self.read(now)?;
+                    if missing > 0 {
+                        self.part = Part::Payload(missing);
+                    } else {
+                        self.end();
+                    }
+                }
                 Part::Head(_) => {
                     let end = HEAD_BYTES - missing;
                     self.head[end - now.len()..end].copy_from_slice(now);
@@ -157,8 +178,30 @@ impl Frames {
         self.window.judge(&self.limits)
     }
 
+    /// Reads settings, which may be cut anywhere, and nothing else.
+    fn read(&mut self, payload: &[u8]) -> Result<(), Flood> {
+        let [_, _, _, SETTINGS, flags, ..] = self.head else { return Ok(()) };
+        if flags & ACK != 0 {
+            return Ok(());
+        }
+        for byte in payload {
+            self.setting[self.setting_bytes] = *byte;
+            self.setting_bytes = (self.setting_bytes + 1) % SETTING_BYTES;
+            let [number @ .., a, b, c, d] = self.setting;
+            let width = u32::from_be_bytes([a, b, c, d]);
+            if self.setting_bytes == 0
+                && u16::from_be_bytes(number) == INITIAL_WINDOW
+                && width < self.limits.window_min_bytes
+            {
+                return Err(Flood::Narrow);
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self) {
         self.part = AT_HEAD;
+        self.setting_bytes = 0;
         if !self.headers_open {
             self.done = self.done.wrapping_add(1);
         }

@@ -3,11 +3,11 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::future::Either;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tonic::body::Body;
-use tonic::codegen::Service;
+use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::server::NamedService;
 use tonic::service::Routes;
 
@@ -33,19 +33,21 @@ impl<S: NamedService> Front<S> {
     }
 }
 
-impl<S> Service<Request<Incoming>> for Front<S>
+impl<S, B> Service<Request<B>> for Front<S>
 where
-    S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + NamedService,
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible> + NamedService,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<S::Future, <Routed as Service<Request<Incoming>>>::Future>;
+    type Future = Either<S::Future, <Routed as Service<Request<B>>>::Future>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         if Self::is_first(request.uri().path()) {
             Either::Left(self.first.call(request))
         } else {

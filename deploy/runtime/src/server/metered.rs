@@ -63,7 +63,7 @@ impl Meter {
         self.pulse.read(&self.frames);
         taken.map_err(|flood| {
             self.flood.get_or_init(|| flood);
-            io::Error::other("too many frames that are not calls")
+            io::Error::other("too many frames that are not calls, or no room for answers")
         })
     }
 }

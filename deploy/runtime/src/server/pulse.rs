@@ -28,14 +28,14 @@ pub(super) enum Why {
     Answer,
     /// Nothing that was written arrived.
     Write,
-    /// Too much of what is not calls.
+    /// Too much of what is not calls, or no room for answers.
     Flood(Flood),
     /// It was told to go, and did not.
     Age,
 }
 
 impl Why {
-    pub(super) const ALL: [Why; 10] = [
+    pub(super) const ALL: [Why; 11] = [
         Why::Handshake,
         Why::Preface,
         Why::Frame,
@@ -45,6 +45,7 @@ impl Why {
         Why::Flood(Flood::Asks),
         Why::Flood(Flood::Resets),
         Why::Flood(Flood::Others),
+        Why::Flood(Flood::Narrow),
         Why::Age,
     ];
 
@@ -59,6 +60,7 @@ impl Why {
             Why::Flood(Flood::Asks) => "flood_of_asks",
             Why::Flood(Flood::Resets) => "flood_of_resets",
             Why::Flood(Flood::Others) => "flood_of_frames",
+            Why::Flood(Flood::Narrow) => "narrow_window",
             Why::Age => "age",
         }
     }

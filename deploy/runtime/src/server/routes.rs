@@ -4,15 +4,15 @@ use std::convert::Infallible;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, Either};
 use http::{HeaderMap, Request, Response};
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::Service;
+use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -88,7 +88,11 @@ impl Routed {
     }
 }
 
-impl Service<Request<Incoming>> for Routed {
+impl<B> Service<Request<B>> for Routed
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Either<
@@ -100,7 +104,7 @@ impl Service<Request<Incoming>> for Routed {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         let deadline = deadline(request.headers());
         let answer = self.0.call(request.map(Body::new));
         let Some(deadline) = deadline else { return Either::Left(answer) };

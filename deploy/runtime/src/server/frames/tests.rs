@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: FrameLimits = FrameLimits { asks_max: 3, resets_max: 2, others_max: 4 };
+const LIMITS: FrameLimits =
+    FrameLimits { asks_max: 3, resets_max: 2, others_max: 4, window_min_bytes: 256 };
 
 fn frame(kind: u8, flags: u8, stream: u32, length: u32) -> Vec<u8> {
     let mut bytes = length.to_be_bytes()[1..].to_vec();
@@ -87,6 +88,37 @@ fn what_is_never_too_much() {
 }
 
 #[test]
+fn how_narrow_a_window_may_be() {
+    let settings = |all: &[(u16, u32)]| {
+        let all = all
+            .iter()
+            .flat_map(|(number, value)| [&number.to_be_bytes()[..], &value.to_be_bytes()].concat());
+        let payload: Vec<u8> = all.collect();
+        let mut bytes = frame(SETTINGS, 0, 0, u32::try_from(payload.len()).unwrap());
+        bytes[HEAD_BYTES..].copy_from_slice(&payload);
+        bytes
+    };
+    let narrow = Err(Flood::Narrow);
+    for (what, says, expected) in [
+        ("none", settings(&[(INITIAL_WINDOW, 0)]), narrow),
+        ("nearly none", settings(&[(INITIAL_WINDOW, 255)]), narrow),
+        ("a little", settings(&[(INITIAL_WINDOW, 256)]), Ok(())),
+        ("another setting", settings(&[(2, 0), (3, 0)]), Ok(())),
+        ("behind others", settings(&[(2, 0), (3, 100), (INITIAL_WINDOW, 1)]), narrow),
+        ("what is no setting", frame(PING, 0, 0, 8), Ok(())),
+    ] {
+        // Whole, and byte by byte; first, and later.
+        assert_eq!(begun().take(&says), expected, "{what}");
+        let mut cut = Frames::new(LIMITS);
+        cut.take(PREFACE).unwrap();
+        let taken = says.iter().try_for_each(|byte| cut.take(&[*byte]));
+        assert_eq!(taken, expected, "{what}, cut");
+    }
+    let mut any = Frames::new(FrameLimits { window_min_bytes: 0, ..LIMITS });
+    any.take(&[&PREFACE[..], &settings(&[(INITIAL_WINDOW, 0)])].concat()).unwrap();
+}
+
+#[test]
 fn what_is_owed() {
     let mut frames = Frames::new(LIMITS);
     assert!(frames.owes(), "the preface");
@@ -122,7 +154,7 @@ proptest! {
         for (kind, flags, stream, length) in kinds {
             bytes.extend(frame(kind, flags, stream, length));
         }
-        let limits = FrameLimits { asks_max: 4, resets_max: 4, others_max: 8 };
+        let limits = FrameLimits { asks_max: 4, resets_max: 4, others_max: 8, ..LIMITS };
         let (mut whole, mut cut) = (Frames::new(limits.clone()), Frames::new(limits));
         let expected = whole.take(&bytes);
         let (mut rest, mut sizes) = (&bytes[..], cuts.iter().cycle());
