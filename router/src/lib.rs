@@ -5,7 +5,7 @@
 //!                                                                           └───────▶ link ══ frames ══▶ the keeper
 //! ```
 //!
-//! - [`column`] is what every call goes through, from top to bottom: begin there.
+//! - [`mod@column`] is what every call goes through, from top to bottom: begin there.
 //! - [`api`] are the services, thin: decode, ask, encode.
 //! - [`auth`] verifies tokens once and remembers them; [`quota`] bounds addresses, buyers, sales, orgs and everybody;
 //!   [`shed`] says what is given up first.

@@ -80,17 +80,9 @@ pub async fn run(
     let (storefront, probe) = (Explained::new(storefront, explain), Explained::new(probe, explain));
     let services = [storefront_service_server::SERVICE_NAME, probe_service_server::SERVICE_NAME];
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
-    let options = ServerOptions {
-        name: "storefront",
-        http1: true,
-        headers_max_bytes: METADATA_BYTES_MAX,
-        // Who is measured without checks does without this, too.
-        peers: edge.quotas.counts_addresses() && !config.open_probe,
-        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
-        age_max: Some(AGE_MAX),
-        age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
-        ..server
-    };
+    // Who is measured without checks does without this, too.
+    let peers = edge.quotas.counts_addresses() && !config.open_probe;
+    let options = ServerOptions { peers, ..port(server) };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;
@@ -100,6 +92,19 @@ pub async fn run(
         serve_service(listener, front, options, metrics, drain).await;
     }
     Ok(())
+}
+
+/// The limits of the port that storefronts call.
+fn port(server: ServerOptions) -> ServerOptions {
+    ServerOptions {
+        name: "storefront",
+        http1: true,
+        headers_max_bytes: METADATA_BYTES_MAX,
+        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
+        age_max: Some(AGE_MAX),
+        age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
+        ..server
+    }
 }
 
 /// Makes the directory anew with every change of the decisions.

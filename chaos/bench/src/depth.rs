@@ -245,11 +245,10 @@ async fn wait_until_spread(pool: &PgPool) -> Result<()> {
     let (began, mut since) = (Instant::now(), Instant::now());
     while since.elapsed() < patience {
         ensure!(began.elapsed() < 10 * patience, "the cell's buckets do not come to rest");
-        let now: Vec<(i32, i32, Option<String>, i64)> = sqlx::query_as(
-            "select sale, bucket, keeper, epoch from bucket order by sale, bucket",
-        )
-        .fetch_all(pool)
-        .await?;
+        let now: Vec<(i32, i32, Option<String>, i64)> =
+            sqlx::query_as("select sale, bucket, keeper, epoch from bucket order by sale, bucket")
+                .fetch_all(pool)
+                .await?;
         if now != seen {
             (seen, since) = (now, Instant::now());
         }

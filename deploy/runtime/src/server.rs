@@ -96,7 +96,7 @@ pub struct ServerOptions {
 }
 
 /// What a peer may send besides calls in a third of the time in which it may stand still
-/// ([`ServerOptions::stall_timeout`]). Calls earn more: each an ask and four others, two a reset.
+/// ([`ServerOptions::stall_timeout`]), and what it must take. Calls earn more: each an ask and four others, two a reset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameLimits {
     /// PING and SETTINGS, which must be answered.

@@ -195,7 +195,7 @@ async fn who_has_no_room_for_answers_is_not_heard() {
     let mut stream = speak(&served, &[0, 4, 0, 0, 1, 0]).await;
     stream.write_all(&[check(1, END_HEADERS), asked(1)].concat()).await.unwrap();
     let mut bytes = [0; 4_096];
-    let mut heard = Vec::new();
+    let mut heard: Vec<u8> = Vec::new();
     // Settings, their acknowledgement, and the answer's headers.
     while !heard.windows(3).any(|said| said == [HEADERS, END_HEADERS, 0]) {
         let count = timeout(SOON, stream.read(&mut bytes)).await.unwrap().unwrap();

@@ -76,11 +76,11 @@ mod tests {
     use super::*;
 
     fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
-        let length = content.len();
-        let head = match length {
-            0..0x80 => vec![tag, length as u8],
-            0x80..0x100 => vec![tag, 0x81, length as u8],
-            _ => [&[tag, 0x82][..], &u16::try_from(length).unwrap().to_be_bytes()].concat(),
+        let length = u16::try_from(content.len()).unwrap();
+        let head = match length.to_be_bytes() {
+            [0, short @ 0..0x80] => vec![tag, short],
+            [0, short] => vec![tag, 0x81, short],
+            [long, short] => vec![tag, 0x82, long, short],
         };
         [&head, content].concat()
     }

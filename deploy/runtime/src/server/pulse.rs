@@ -204,7 +204,8 @@ impl Looks {
     }
 
     fn look(&mut self, now: Reading) -> Option<Why> {
-        let frame = self.frame.look(now.owes, now.done);
+        // While nothing can be written nothing is read: the rest of a frame may have come long ago.
+        let frame = self.frame.look(now.owes && !now.blocked, now.done);
         let request = self.request.look(now.calls != now.ends, now.ends);
         let answer = self.answer.look(now.ready != now.taken, now.taken);
         let write = self.write.look(now.blocked, now.written);
@@ -233,12 +234,14 @@ mod tests {
         let idle = Reading { done: 5, calls: 4, ends: 4, ready: 3, taken: 3, ..Reading::default() };
         let frame = Reading { owes: true, ..idle };
         let write = Reading { blocked: true, ..idle };
+        let both = Reading { owes: true, ..write };
         let answer = Reading { ready: 4, ..idle };
         let request = Reading { calls: 5, ..idle };
         for (what, reading, expected) in [
             ("an idle one", idle, None),
             ("half a frame", frame, Some((3, Why::Frame))),
             ("a full socket", write, Some((3, Why::Write))),
+            ("a full socket, and half a frame", both, Some((3, Why::Write))),
             ("no window", answer, Some((3, Why::Answer))),
             ("no end of a request", request, Some((10, Why::Request))),
         ] {
