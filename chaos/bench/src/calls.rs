@@ -19,7 +19,7 @@ const WINDOW_BYTES: u32 = 1 << 20;
 const PREFIX_BYTES: usize = 5;
 
 /// A connection.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Line {
     send: SendRequest<Bytes>,
     authority: Authority,

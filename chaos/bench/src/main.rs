@@ -20,6 +20,7 @@ mod open;
 mod overload;
 mod peak;
 mod platform;
+mod roads;
 mod sale;
 mod script;
 mod stats;

@@ -13,6 +13,7 @@ use crate::figure::{Budget, Figure};
 use crate::goodput::{Point, recovered_after};
 use crate::open::{Made, Step, offer};
 use crate::peak::Search;
+use crate::roads::Road;
 use crate::sale::Cell;
 use crate::stock::{admit_all, wait_until_kept};
 use anyhow::{Result, ensure};
@@ -168,8 +169,8 @@ impl Load {
 
     /// On connections of its own: what waits on those of others is not in its way.
     async fn offer(&self, steps: &[Step]) -> Result<Vec<Made>> {
-        let lines = Line::many(&self.url, CONNECTIONS, DEADLINE).await?;
-        Ok(offer(steps, PATIENCE, || self.crowd.reserve(&lines)).await)
+        let roads = Road::many(&self.url, CONNECTIONS, DEADLINE).await?;
+        Ok(offer(steps, PATIENCE, || self.crowd.reserve(&roads)).await)
     }
 }
 
@@ -187,8 +188,10 @@ fn tell(points: &[(u32, Point)], planned_peak: f64, how: &str) {
     };
     figure("overload_peak_per_s", peak, "1/s", Budget::None, how.to_owned());
     let Some((times, most)) = points.last() else { return };
-    let (goodput, p99_ms) =
-        if most.counts() { (most.good_per_s / peak, most.p99_ms) } else { (f64::NAN, f64::NAN) };
+    // Without an answer there is nothing that was fast.
+    let figure_of = |is_one: bool, value: f64| if is_one { value } else { f64::NAN };
+    let goodput = figure_of(most.counts(), most.good_per_s / peak);
+    let p99_ms = figure_of(most.counts() && most.p99_ms > 0.0, most.p99_ms);
     let line = line(most);
     figure(
         &format!("overload_goodput_at_{times}x"),

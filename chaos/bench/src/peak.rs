@@ -84,8 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn one_bad_step_does_not_end_it_and_it_does_end() {
-        let hiccup = |rate: f64| if (150.0..180.0).contains(&rate) { 1.0 } else { rate.min(900.0) };
+    fn single_bad_steps_do_not_end_it_and_it_does_end() {
+        let bad = |rate: f64| (150.0..180.0).contains(&rate) || (280.0..290.0).contains(&rate);
+        let hiccup = |rate: f64| if bad(rate) { 1.0 } else { rate.min(900.0) };
         let (_, good, _) = found(hiccup);
         assert!(good > 890.0, "{good}");
         assert_eq!(found(|rate| rate).2, STEPS_MAX);

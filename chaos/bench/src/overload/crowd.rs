@@ -4,6 +4,7 @@
 use crate::calls::{Line, Refused, bearer, ended};
 use crate::open::End;
 use crate::platform::request_id;
+use crate::roads::Road;
 use crate::sale::{Cell, ORG};
 use anyhow::{Result, bail};
 use futures_util::future::try_join_all;
@@ -79,11 +80,11 @@ impl Crowd {
     /// The next reserve, on one of these connections; none when all have bought.
     pub(crate) fn reserve(
         self: &Arc<Crowd>,
-        lines: &[Line],
+        roads: &[Road],
     ) -> Option<impl Future<Output = End> + Send + 'static> {
         let pair = self.coming().pop_front()?;
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let (crowd, line) = (self.clone(), lines[call % lines.len()].clone());
+        let (crowd, road) = (self.clone(), roads[call % roads.len()].clone());
         Some(async move {
             let (buyer, sale) = pair;
             let (token, key) = &crowd.buyers[buyer];
@@ -101,7 +102,7 @@ impl Crowd {
                 quantity: 1,
                 request_id: request_id(),
             };
-            let end = ended(&line.call::<Order>(RESERVE, token, &request).await);
+            let end = ended(&road.call::<Order>(RESERVE, token, &request).await);
             if end == End::Refused {
                 crowd.coming().push_back(pair);
             }
