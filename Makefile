@@ -6,7 +6,7 @@ BUF_VERSION := 1.75.0
 
 BUILT_WITH := protobuf-compiler libprotobuf-dev
 RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-linux
-MEASURED_WITH := haproxy nghttp2-client
+MEASURED_WITH := haproxy nginx-light nghttp2-client
 
 # They are passed on as flags, so that an empty one means none.
 unexport SEED DRILL TRIALS LIVE_ORDERS BUG

@@ -23,6 +23,7 @@ wanted_for() {
     strace) echo strace ;;
     faketime) echo '/usr/lib/*/faketime/libfaketime.so.1' ;;
     haproxy) echo haproxy ;;
+    nginx-light) echo nginx ;;
     nghttp2-client) echo h2load ;;
     debootstrap) echo debootstrap ;;
     curl) echo curl ;;
@@ -98,8 +99,9 @@ apt() {
 if command -v systemctl >/dev/null 2>&1; then
     for package in $missing; do
         case "$package" in
-        redis-server | postgresql) $sudo systemctl disable "$package" </dev/null >/dev/null 2>&1 || true ;;
+        redis-server | postgresql | haproxy) $sudo systemctl disable "$package" </dev/null >/dev/null 2>&1 || true ;;
         etcd-server) $sudo systemctl disable etcd </dev/null >/dev/null 2>&1 || true ;;
+        nginx-light) $sudo systemctl disable nginx </dev/null >/dev/null 2>&1 || true ;;
         esac
     done
 fi

@@ -1,6 +1,7 @@
 //! Unary gRPC calls on one HTTP/2 connection, as cheap as a client can make them: the platform and its load share the
 //! processors, and what the load takes the platform does not have. Retries nothing and keeps no pool.
 
+use crate::open::End;
 use anyhow::{Context, Result, bail};
 use h2::client::SendRequest;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, TE};
@@ -8,6 +9,7 @@ use http::uri::Authority;
 use http::{Method, Request, Uri, Version};
 use prost::Message;
 use prost::bytes::{BufMut, Bytes, BytesMut};
+use std::time::Duration;
 use tokio::net::TcpStream;
 use tonic::Code;
 
@@ -17,10 +19,11 @@ const WINDOW_BYTES: u32 = 1 << 20;
 const PREFIX_BYTES: usize = 5;
 
 /// A connection.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Line {
     send: SendRequest<Bytes>,
     authority: Authority,
+    deadline: Option<HeaderValue>,
 }
 
 /// How a call ended that was not answered with a message.
@@ -40,7 +43,18 @@ impl Line {
             .handshake(stream)
             .await?;
         tokio::spawn(connection);
-        Ok(Line { send, authority })
+        Ok(Line { send, authority, deadline: None })
+    }
+
+    /// So many connections whose calls say that they wait no longer than `deadline`.
+    pub(crate) async fn many(url: &str, count: usize, deadline: Duration) -> Result<Vec<Line>> {
+        let deadline = HeaderValue::try_from(format!("{}m", deadline.as_millis()))?;
+        let mut lines = Vec::with_capacity(count);
+        for _ in 0..count {
+            let line = Line::connect(url).await?;
+            lines.push(Line { deadline: Some(deadline.clone()), ..line });
+        }
+        Ok(lines)
     }
 
     /// Calls `path`, like `/package.Service/Method`, with a bearer's token.
@@ -53,7 +67,7 @@ impl Line {
         let mut send = self.send.clone().ready().await?;
         let uri =
             Uri::builder().scheme("http").authority(self.authority.clone()).path_and_query(path);
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_2)
             .uri(uri.build()?)
@@ -61,6 +75,9 @@ impl Line {
             .header(TE, HeaderValue::from_static("trailers"))
             .header(AUTHORIZATION, token)
             .body(())?;
+        if let Some(deadline) = &self.deadline {
+            request.headers_mut().insert("grpc-timeout", deadline.clone());
+        }
         let (answered, mut body) = send.send_request(request, false)?;
         body.send_data(framed(message)?, true)?;
 
@@ -78,6 +95,26 @@ impl Line {
         }
         Ok(Answer::decode(&answer[PREFIX_BYTES..])?)
     }
+}
+
+/// How a call ended.
+pub(crate) fn ended<T>(answer: &Result<T>) -> End {
+    match answer {
+        Ok(_) => End::Done,
+        Err(error) => match error.downcast_ref::<Refused>() {
+            Some(Refused(Code::DeadlineExceeded, _)) => End::Late,
+            Some(_) => End::Refused,
+            None => End::Broken,
+        },
+    }
+}
+
+/// A token as the `authorization` of a call.
+pub(crate) fn bearer(token: &str) -> Result<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}"))?;
+    // Every call has another one, so there is nothing to remember for the next.
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// A message as gRPC frames it.

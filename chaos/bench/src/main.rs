@@ -6,22 +6,32 @@
 
 mod bare;
 mod calls;
+mod cgroup;
+mod chart;
 mod cpu;
 mod depth;
 mod edge;
 mod expiry;
 mod figure;
+mod goodput;
 mod h2load;
 mod memory;
+mod neighbours;
+mod open;
+mod overload;
+mod peak;
 mod platform;
+mod roads;
 mod sale;
 mod script;
+mod stats;
 mod stock;
 mod watchers;
 
 use anyhow::Result;
 use clap::Parser;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 #[derive(Debug, Parser)]
 #[command(name = "floodgate-bench", version, about = "Measures Floodgate against its budgets")]
@@ -29,7 +39,8 @@ struct Args {
     /// Seconds that each figure is taken over
     #[arg(long, env = "FLOODGATE_BENCH_S", default_value_t = 6)]
     seconds: u64,
-    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform, watchers
+    /// Only figures whose group is named here: edge, stock (of which expiry is a part), depth, platform, watchers,
+    /// overload, neighbours
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Watchers of the group watchers
@@ -41,6 +52,18 @@ struct Args {
     /// Serve the bare yardstick at this address and nothing else
     #[arg(long, hide = true)]
     bare: Option<SocketAddr>,
+    /// The certificate of the bare yardstick, which then speaks TLS, ...
+    #[arg(long, hide = true, requires = "bare_key")]
+    bare_cert: Option<PathBuf>,
+    /// ... and its key
+    #[arg(long, hide = true)]
+    bare_key: Option<PathBuf>,
+    /// Flood the router at this address and nothing else
+    #[arg(long, hide = true, requires = "flood_sale")]
+    flood: Option<String>,
+    /// The flood's sale
+    #[arg(long, hide = true)]
+    flood_sale: Option<String>,
 }
 
 /// A call allocates some fifty times; this costs the least of it.
@@ -49,11 +72,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    if let Some(address) = args.bare {
-        return bare::serve(address);
-    }
+    let args = match args.bare {
+        Some(address) => return bare::serve(address, args.bare_cert.zip(args.bare_key)),
+        None => args,
+    };
     // One thread, so that the load is no heavier than it must be.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if let (Some(url), Some(sale)) = (&args.flood, &args.flood_sale) {
+        return runtime.block_on(neighbours::serve(url, sale));
+    }
     runtime.block_on(measure(&args))
 }
 
@@ -76,6 +103,12 @@ async fn measure(args: &Args) -> Result<()> {
     }
     if wanted("watchers") {
         watchers::measure(args.watchers, args.sockets).await?;
+    }
+    if wanted("overload") {
+        overload::measure(args.seconds).await?;
+    }
+    if wanted("neighbours") {
+        neighbours::measure().await?;
     }
     Ok(())
 }

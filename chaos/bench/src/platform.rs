@@ -1,6 +1,6 @@
 //! The whole platform on this machine: gRPC calls to a router, committed holds in Postgres.
 
-use crate::calls::{Line, Refused};
+use crate::calls::{Line, Refused, bearer};
 use crate::figure::{Budget, Figure};
 use crate::sale::{Cell, ORG};
 use crate::script;
@@ -101,16 +101,14 @@ async fn connect(url: &str) -> Result<Vec<Line>> {
 
 fn make_buyers(cell: &Cell, count: u64) -> Vec<Buyer> {
     let buyer = |number| {
-        let token = format!("Bearer {}", cell.token(&format!("b{number}")));
-        let mut token = HeaderValue::try_from(token).ok()?;
-        // Every call has another one, so there is nothing to remember for the next.
-        token.set_sensitive(true);
+        let token = bearer(&cell.token(&format!("b{number}"))).ok()?;
         Some(Buyer { token, request_id: request_id(), ticket: String::new() })
     };
     (0..count).filter_map(buyer).collect()
 }
 
-fn request_id() -> String {
+/// A random UUID.
+pub(crate) fn request_id() -> String {
     let mut id: [u8; 16] = rand::rng().random();
     id[6] = id[6] & 15 | 64;
     let hex = proto::id::hex(&id);

@@ -1,9 +1,8 @@
 //! A cell to measure, without a control plane: what it would decide is written into etcd here.
 
-use crate::edge::plane;
 use anyhow::{Context, Result};
 use etcd_client::Client;
-use local::{Endpoint, KeyFiles, Stack, StackOptions};
+use local::{Endpoint, KeyFiles, PlaneBinaries, PlaneSpec, Stack, StackOptions};
 use prost::Message;
 use proto::keys;
 use proto::ticket::TicketKey;
@@ -30,6 +29,9 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
+    /// The key of buyers' pseudonyms in every sale.
+    pub(crate) const BUYER_KEY: [u8; 32] = [9; 32];
+
     /// Starts stores and one cell process with further arguments.
     pub(crate) async fn start(args: &[&str]) -> Result<Cell> {
         Cell::start_processes(&["p1"], args).await
@@ -143,7 +145,7 @@ impl Cell {
             keeping_ms: 3_600_000,
             state: State::Warm.into(),
             revision: 1,
-            buyer_key: vec![9; 32],
+            buyer_key: Cell::BUYER_KEY.to_vec(),
             buckets: (0..buckets).map(plan).collect(),
             update_ms: 1,
             ..SaleRecord::default()
@@ -200,4 +202,14 @@ impl Cell {
         client.put(key, value, None).await?;
         Ok(())
     }
+}
+
+/// The program of a plane, from the same build as this one.
+fn plane(name: &str, program: &str, args: Vec<String>) -> Result<PlaneSpec> {
+    Ok(PlaneSpec {
+        name: name.to_owned(),
+        program: PlaneBinaries::find().program(program)?,
+        args,
+        env: vec![("FLOODGATE_LOG".into(), "warn".into())],
+    })
 }
