@@ -70,14 +70,17 @@ async fn all_get_the_same_bytes_a_slice_at_a_time() {
 #[tokio::test(start_paused = true)]
 async fn who_comes_during_a_round_is_told_nothing_twice() {
     let (board, pace, seats) = (Arc::new(Board::default()), Arc::new(Pace::default()), seats());
-    let early: Vec<_> = (0..2 * WATCHERS_SLICE_MAX).map(|_| watch(&board, &seats)).collect();
+    let mut early: Vec<_> = (0..2 * WATCHERS_SLICE_MAX).map(|_| watch(&board, &seats)).collect();
+    assert!(early.iter_mut().all(|one| now(one).is_some()));
     // There is a place in a group whose turn in the round has not come.
-    drop(early.into_iter().skip(1).collect::<Vec<_>>().pop());
+    drop(early.pop());
     let (telling, paced) = (board.clone(), pace.clone());
     let round = tokio::spawn(async move { telling.tell(&view(7), &paced).await });
     yield_now().await;
     let mut late = watch(&board, &seats);
     assert_eq!(now(&mut late), Some(view(7).frame()));
+    let told = early.iter_mut().filter_map(now).count();
+    assert_eq!(told, WATCHERS_SLICE_MAX, "the round is under way");
     round.await.unwrap();
     assert_eq!(now(&mut late), None);
     board.tell(&view(8), &pace).await;
