@@ -31,6 +31,9 @@ pub use evidence::{
 pub use replay::Move;
 pub use verdict::{Judgement, LedgerCounts, Verdict};
 
+/// So often a cell is read when its buckets change hands meanwhile.
+const READS_MAX: u32 = 3;
+
 /// Why evidence could not be read. Nothing was judged then.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -125,9 +128,21 @@ pub async fn read_cell(
     session: &mut PgConnection,
     redis_url: &str,
 ) -> Result<Vec<Bucket>, ReadError> {
-    let mut buckets = postgres::read_session(cell, session).await?;
-    redis::read(cell, redis_url, &mut buckets).await?;
-    Ok(buckets)
+    let mut read_already = 1;
+    loop {
+        let mut buckets = postgres::read_session(cell, session).await?;
+        redis::read(cell, redis_url, &mut buckets).await?;
+        // The stores are read one after the other, and a bucket may change hands in between. One that did so stays.
+        if read_already == READS_MAX || !buckets.iter().any(is_torn) {
+            return Ok(buckets);
+        }
+        read_already += 1;
+    }
+}
+
+/// Whether Redis was read under a later epoch than Postgres.
+fn is_torn(bucket: &Bucket) -> bool {
+    bucket.memory.as_ref().is_some_and(|memory| memory.epoch > bucket.epoch)
 }
 
 /// Reads the provider's file.

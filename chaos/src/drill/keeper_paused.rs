@@ -8,6 +8,7 @@
 use std::time::{Duration, Instant};
 
 use local::ServerState;
+use redis::aio::MultiplexedConnection;
 use serde::Deserialize;
 use sqlx::PgConnection;
 use tokio::time::sleep;
@@ -48,16 +49,23 @@ pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError
     let (point, store) = HELD_AT[field.way(HELD_AT.len())];
     let refused = async || field.metric(&process, REFUSED_LATE, &[store]).await;
     let refused_before = refused().await?.unwrap_or(0.0);
+    let mut redis = field.redis(&cell).await?;
+    let epoch_before = epoch(field, &mut redis, bucket).await?;
     let held = hold(field, &process, point).await?;
     let how = if held { format!("{process} at {point}") } else { process.clone() };
     let mut blow = aim.blow(format!("paused {how}"));
     let stack = field.platform.stack();
     stack.pause(&process).await?;
     let other = another_took_over(field, &mut session, bucket, &cell, &process).await;
+    // Between Postgres and Redis a late write would meet a Redis that knows of nothing, and be refused by Postgres alone.
+    let loaded = another_loaded(field, &mut redis, bucket, epoch_before).await;
     stack.resume(&process).await?;
     match other? {
         Some(other) => blow.found(format!("{other} took over, then {process} went on")),
         None => blow.against(format!("nobody took over in {OTHER_LIMIT:?}")),
+    }
+    if !loaded? {
+        blow.against(format!("nobody loaded Redis in {OTHER_LIMIT:?}"));
     }
     if held {
         let path = format!("/failpoints/{point}?do=release");
@@ -123,6 +131,33 @@ async fn another_took_over(
         sleep(POLL).await;
     }
     Ok(None)
+}
+
+/// Waits until Redis serves the bucket under another epoch; false when it did not come to that.
+async fn another_loaded(
+    field: &Field<'_>,
+    redis: &mut MultiplexedConnection,
+    bucket: u32,
+    before: Option<i64>,
+) -> Result<bool, DrillError> {
+    let deadline = Instant::now() + OTHER_LIMIT;
+    while Instant::now() < deadline {
+        if epoch(field, redis, bucket).await? != before {
+            return Ok(true);
+        }
+        sleep(POLL).await;
+    }
+    Ok(false)
+}
+
+/// The epoch under which Redis serves the bucket, if it does.
+async fn epoch(
+    field: &Field<'_>,
+    redis: &mut MultiplexedConnection,
+    bucket: u32,
+) -> Result<Option<i64>, DrillError> {
+    let record = format!("fg:{{{}:{}:{bucket}}}:rec", field.org, field.sale);
+    Ok(redis::cmd("HGET").arg(record).arg("epoch").query_async(redis).await?)
 }
 
 #[cfg(test)]
