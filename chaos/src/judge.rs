@@ -112,14 +112,14 @@ pub async fn read(
     let mut evidence = Evidence { sales, told, ..Evidence::default() };
     evidence.intents = provider::read(provider_file)?;
     for stores in cells {
-        let mut buckets = postgres::read(stores).await?;
-        redis::read(&stores.cell, &stores.redis_url, &mut buckets).await?;
+        let mut session = postgres::open(stores).await?;
+        let buckets = read_cell(&stores.cell, &mut session, &stores.redis_url).await?;
         evidence.buckets.extend(buckets);
     }
     Ok(evidence)
 }
 
-/// Reads one cell through a session that is open already, seeing what that session sees.
+/// Reads one cell through a session that is open already and in no transaction, seeing what that session sees.
 ///
 /// # Errors
 /// When one of its stores cannot be read.
@@ -130,7 +130,7 @@ pub async fn read_cell(
 ) -> Result<Vec<Bucket>, ReadError> {
     let mut read_already = 1;
     loop {
-        let mut buckets = postgres::read_session(cell, session).await?;
+        let mut buckets = postgres::read(cell, session).await?;
         redis::read(cell, redis_url, &mut buckets).await?;
         // The stores are read one after the other, and a bucket may change hands in between. One that did so stays.
         if read_already == READS_MAX || !buckets.iter().any(is_torn) {

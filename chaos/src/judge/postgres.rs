@@ -14,22 +14,23 @@ use crate::told::OrderState;
 /// Where rows of (org, sale, bucket), in the cell's aliases, belong.
 type Places = HashMap<(i32, i32, i32), usize>;
 
-/// Reads it in one snapshot that nothing changes.
-pub(super) async fn read(stores: &CellStores) -> Result<Vec<Bucket>, ReadError> {
+/// A session of its own.
+pub(super) async fn open(stores: &CellStores) -> Result<PgConnection, ReadError> {
     let failed = |source| ReadError::Postgres { cell: stores.cell.clone(), source };
-    let mut session = PgConnection::connect(&stores.postgres_url).await.map_err(failed)?;
+    PgConnection::connect(&stores.postgres_url).await.map_err(failed)
+}
+
+/// Reads what the session sees, in one snapshot that nothing changes.
+pub(super) async fn read(cell: &str, session: &mut PgConnection) -> Result<Vec<Bucket>, ReadError> {
+    let failed = |source| ReadError::Postgres { cell: cell.to_owned(), source };
     let begin = "begin transaction isolation level repeatable read read only";
     session.execute(begin).await.map_err(failed)?;
-    let buckets = read_session(&stores.cell, &mut session).await?;
-    session.close().await.map_err(failed)?;
+    let buckets = read_snapshot(cell, session).await?;
+    session.execute("commit").await.map_err(failed)?;
     Ok(buckets)
 }
 
-/// Reads what the session sees.
-pub(super) async fn read_session(
-    cell: &str,
-    session: &mut PgConnection,
-) -> Result<Vec<Bucket>, ReadError> {
+async fn read_snapshot(cell: &str, session: &mut PgConnection) -> Result<Vec<Bucket>, ReadError> {
     let failed = |source| ReadError::Postgres { cell: cell.to_owned(), source };
     let rows = sqlx::query(
         "select b.org, b.sale, b.bucket, o.id as org_id, s.id as sale_id,
