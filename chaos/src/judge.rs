@@ -113,13 +113,13 @@ pub async fn read(
     evidence.intents = provider::read(provider_file)?;
     for stores in cells {
         let mut session = postgres::open(stores).await?;
-        let buckets = read_cell(&stores.cell, &mut session, &stores.redis_url).await?;
+        let buckets = read_whole(&stores.cell, &mut session, &stores.redis_url).await?;
         evidence.buckets.extend(buckets);
     }
     Ok(evidence)
 }
 
-/// Reads one cell through a session that is open already and in no transaction, seeing what that session sees.
+/// Reads one cell through a session that is open already, seeing what that session sees.
 ///
 /// # Errors
 /// When one of its stores cannot be read.
@@ -128,15 +128,27 @@ pub async fn read_cell(
     session: &mut PgConnection,
     redis_url: &str,
 ) -> Result<Vec<Bucket>, ReadError> {
-    let mut read_already = 1;
+    let mut buckets = postgres::read(cell, session).await?;
+    redis::read(cell, redis_url, &mut buckets).await?;
+    Ok(buckets)
+}
+
+/// Reads one cell through a session in no transaction. The stores are read one after the other, and a bucket may change
+/// hands in between: then all is read again, in a snapshot of its own. What stays torn is a finding.
+pub(crate) async fn read_whole(
+    cell: &str,
+    session: &mut PgConnection,
+    redis_url: &str,
+) -> Result<Vec<Bucket>, ReadError> {
+    let mut times = 1;
     loop {
-        let mut buckets = postgres::read(cell, session).await?;
-        redis::read(cell, redis_url, &mut buckets).await?;
-        // The stores are read one after the other, and a bucket may change hands in between. One that did so stays.
-        if read_already == READS_MAX || !buckets.iter().any(is_torn) {
+        postgres::begin(cell, session).await?;
+        let buckets = read_cell(cell, session, redis_url).await?;
+        postgres::end(cell, session).await?;
+        if times == READS_MAX || !buckets.iter().any(is_torn) {
             return Ok(buckets);
         }
-        read_already += 1;
+        times += 1;
     }
 }
 

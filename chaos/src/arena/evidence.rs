@@ -51,7 +51,7 @@ async fn buckets(sale: &str, stores: &CellStores) -> Result<Vec<Bucket>, ReadErr
     let failed = |source| ReadError::Postgres { cell: stores.cell.clone(), source };
     let mut session = open(sale, stores).await.map_err(failed)?;
     session.execute(ONLY_ONE_SALE).await.map_err(failed)?;
-    let buckets = judge::read_cell(&stores.cell, &mut session, &stores.redis_url).await?;
+    let buckets = judge::read_whole(&stores.cell, &mut session, &stores.redis_url).await?;
     session.close().await.map_err(failed)?;
     Ok(buckets)
 }

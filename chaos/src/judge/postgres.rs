@@ -20,17 +20,21 @@ pub(super) async fn open(stores: &CellStores) -> Result<PgConnection, ReadError>
     PgConnection::connect(&stores.postgres_url).await.map_err(failed)
 }
 
-/// Reads what the session sees, in one snapshot that nothing changes.
-pub(super) async fn read(cell: &str, session: &mut PgConnection) -> Result<Vec<Bucket>, ReadError> {
+/// Begins a snapshot that nothing changes.
+pub(super) async fn begin(cell: &str, session: &mut PgConnection) -> Result<(), ReadError> {
     let failed = |source| ReadError::Postgres { cell: cell.to_owned(), source };
     let begin = "begin transaction isolation level repeatable read read only";
-    session.execute(begin).await.map_err(failed)?;
-    let buckets = read_snapshot(cell, session).await?;
-    session.execute("commit").await.map_err(failed)?;
-    Ok(buckets)
+    session.execute(begin).await.map(|_| ()).map_err(failed)
 }
 
-async fn read_snapshot(cell: &str, session: &mut PgConnection) -> Result<Vec<Bucket>, ReadError> {
+/// Ends it.
+pub(super) async fn end(cell: &str, session: &mut PgConnection) -> Result<(), ReadError> {
+    let failed = |source| ReadError::Postgres { cell: cell.to_owned(), source };
+    session.execute("rollback").await.map(|_| ()).map_err(failed)
+}
+
+/// Reads what the session sees.
+pub(super) async fn read(cell: &str, session: &mut PgConnection) -> Result<Vec<Bucket>, ReadError> {
     let failed = |source| ReadError::Postgres { cell: cell.to_owned(), source };
     let rows = sqlx::query(
         "select b.org, b.sale, b.bucket, o.id as org_id, s.id as sale_id,
