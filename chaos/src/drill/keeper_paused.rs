@@ -50,7 +50,7 @@ pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError
     let refused = async || field.metric(&process, REFUSED_LATE, &[store]).await;
     let refused_before = refused().await?.unwrap_or(0.0);
     let mut redis = field.redis(&cell).await?;
-    let epoch_before = epoch(field, &mut redis, bucket).await?;
+    let before = record(field, &mut redis, bucket).await?;
     let held = hold(field, &process, point).await?;
     let how = if held { format!("{process} at {point}") } else { process.clone() };
     let mut blow = aim.blow(format!("paused {how}"));
@@ -58,7 +58,7 @@ pub(super) async fn strike(field: &Field<'_>) -> Result<Option<Blow>, DrillError
     stack.pause(&process).await?;
     let other = another_took_over(field, &mut session, bucket, &cell, &process).await;
     // Between Postgres and Redis a late write would meet a Redis that knows of nothing, and be refused by Postgres alone.
-    let loaded = another_loaded(field, &mut redis, bucket, epoch_before).await;
+    let loaded = another_loaded(field, &mut redis, bucket, before).await;
     stack.resume(&process).await?;
     match other? {
         Some(other) => blow.found(format!("{other} took over, then {process} went on")),
@@ -133,16 +133,21 @@ async fn another_took_over(
     Ok(None)
 }
 
+/// What Redis has of a bucket: its epoch, and whether it is open.
+type Record = (Option<i64>, Option<i64>);
+
 /// Waits until Redis serves the bucket under another epoch; false when it did not come to that.
 async fn another_loaded(
     field: &Field<'_>,
     redis: &mut MultiplexedConnection,
     bucket: u32,
-    before: Option<i64>,
+    before: Record,
 ) -> Result<bool, DrillError> {
     let deadline = Instant::now() + OTHER_LIMIT;
     while Instant::now() < deadline {
-        if epoch(field, redis, bucket).await? != before {
+        let (epoch, open) = record(field, redis, bucket).await?;
+        // While it is loaded it is closed, and answers that it does not know the bucket.
+        if epoch != before.0 && open == Some(1) {
             return Ok(true);
         }
         sleep(POLL).await;
@@ -150,14 +155,13 @@ async fn another_loaded(
     Ok(false)
 }
 
-/// The epoch under which Redis serves the bucket, if it does.
-async fn epoch(
+async fn record(
     field: &Field<'_>,
     redis: &mut MultiplexedConnection,
     bucket: u32,
-) -> Result<Option<i64>, DrillError> {
-    let record = format!("fg:{{{}:{}:{bucket}}}:rec", field.org, field.sale);
-    Ok(redis::cmd("HGET").arg(record).arg("epoch").query_async(redis).await?)
+) -> Result<Record, DrillError> {
+    let key = format!("fg:{{{}:{}:{bucket}}}:rec", field.org, field.sale);
+    Ok(redis::cmd("HMGET").arg(key).arg("epoch").arg("open").query_async(redis).await?)
 }
 
 #[cfg(test)]
