@@ -171,3 +171,22 @@ pub fn judge(evidence: &Evidence) -> Judgement {
     let violations = check::all(&case);
     verdict::decide(&case, violations)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_is_torn_when_redis_is_ahead() {
+        let bucket = |epoch, memory: Option<i64>| Bucket {
+            epoch,
+            memory: memory.map(|epoch| Memory { epoch, ..Memory::default() }),
+            ..Bucket::default()
+        };
+        // Behind is what a keeper was struck in, which is the checks' to judge.
+        let rows = [(3, None, false), (3, Some(3), false), (3, Some(2), false), (3, Some(4), true)];
+        for (epoch, memory, torn) in rows {
+            assert_eq!(is_torn(&bucket(epoch, memory)), torn, "{epoch} and {memory:?}");
+        }
+    }
+}

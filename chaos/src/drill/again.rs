@@ -24,8 +24,8 @@ pub(super) enum Again {
     After(Duration, &'static str),
     /// It had nothing to grant.
     NothingFree,
-    /// It did not.
-    Never,
+    /// It did not, although units were free from this moment on (unix microseconds).
+    Never(u64),
 }
 
 /// What a row of the ledger did to a bucket's free units.
@@ -69,7 +69,10 @@ pub(super) fn granting_again(bucket: &Bucket, cap: u32, since_us: u64, fresh: Fr
             });
         }
     }
-    if free_since_us.is_some() && !granted { Again::Never } else { Again::NothingFree }
+    match free_since_us {
+        Some((from_us, _)) if !granted => Again::Never(from_us),
+        _ => Again::NothingFree,
+    }
 }
 
 /// How many batches of holds were committed under the old epoch after a moment (unix microseconds).
@@ -154,7 +157,11 @@ mod tests {
         let few = [hold(500, 1, &[0, 1, 2, 3]), hold(2_500, 2, &[4])];
         assert_eq!(granting_again(&bucket(&few), 2, 1_000, Fresh::Epoch), Again::NothingFree);
         let never = [hold(500, 1, &[0, 1])];
-        assert_eq!(granting_again(&bucket(&never), 2, 1_000, Fresh::Epoch), Again::Never);
+        let found = granting_again(&bucket(&never), 2, 1_000, Fresh::Epoch);
+        assert_eq!(found, Again::Never(1_000));
+        let back = [hold(500, 1, &[0, 1, 2, 3, 4]), back(2_400, 2, &[0, 1])];
+        let found = granting_again(&bucket(&back), 2, 1_000, Fresh::Epoch);
+        assert_eq!(found, Again::Never(2_400));
         let late = [hold(1_900, 1, &[0]), hold(2_500, 1, &[1])];
         let found = granting_again(&bucket(&late), 2, 1_000, Fresh::After(2_000));
         assert_eq!(found, after_blow);

@@ -7,6 +7,7 @@ use super::again::{Again, Fresh, granting_again, old_batches_after};
 use super::aim::Aim;
 use super::mass_expiry::Deadlines;
 use super::now_us;
+use crate::load::{CallKind, Outcome, Sample, Samples};
 use crate::report::DrillReport;
 
 /// See the module.
@@ -145,10 +146,54 @@ impl Blow {
                     report.against.push(format!("that is more than {max:?}"));
                 }
             }
-            Again::Never => report.against.push("nothing was granted there any more".to_owned()),
+            Again::Never(free_since_us) if asked(aftermath.samples, free_since_us) => {
+                report.against.push("nothing was granted there any more".to_owned());
+            }
+            Again::Never(_) => {
+                report.void.push("nobody asked any more when units were free again".to_owned());
+            }
             Again::NothingFree => {
                 report.void.push("no unit of the bucket was free again".to_owned());
             }
+        }
+    }
+}
+
+/// Whether a buyer asked for units after this moment (unix microseconds) and did not get them. Whoever was granted
+/// some was granted them before: otherwise the question is not asked.
+fn asked(samples: &Samples, since_us: u64) -> bool {
+    let in_vain = |sample: &Sample| {
+        sample.call == CallKind::Reserve
+            && sample.outcome != Outcome::Done
+            && sample.intended_us + u64::from(sample.latency_us) > since_us
+    };
+    samples.count(in_vain) > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_asked_in_vain_was_refused() {
+        let reserve = Sample {
+            sale: 0,
+            call: CallKind::Reserve,
+            intended_us: 900,
+            latency_us: 200,
+            outcome: Outcome::Unknown,
+            repeat: false,
+        };
+        let rows = [
+            (reserve, true),
+            (Sample { latency_us: 100, ..reserve }, false),
+            (Sample { outcome: Outcome::Done, ..reserve }, false),
+            (Sample { call: CallKind::GetTicket, ..reserve }, false),
+        ];
+        for (sample, expected) in rows {
+            let samples = Samples::new(0);
+            samples.add(sample);
+            assert_eq!(asked(&samples, 1_000), expected, "{sample:?}");
         }
     }
 }
