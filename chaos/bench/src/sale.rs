@@ -1,6 +1,6 @@
 //! A cell to measure, without a control plane: what it would decide is written into etcd here.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use etcd_client::Client;
 use local::{Endpoint, KeyFiles, PlaneBinaries, PlaneSpec, Stack, StackOptions};
 use prost::Message;
@@ -39,6 +39,7 @@ impl Cell {
 
     /// Starts stores and cell processes with further arguments.
     pub(crate) async fn start_processes(processes: &[&str], args: &[&str]) -> Result<Cell> {
+        disk_at_rest().await?;
         let stack = Stack::new(StackOptions::default()).await?;
         let (etcd, redis, postgres, provider) = tokio::try_join!(
             stack.start_etcd(),
@@ -164,7 +165,7 @@ impl Cell {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        anyhow::bail!("the cell does not keep {sale}")
+        bail!("the cell does not keep {sale}")
     }
 
     /// Writes down what was decided of a sale.
@@ -212,4 +213,11 @@ fn plane(name: &str, program: &str, args: Vec<String>) -> Result<PlaneSpec> {
         args,
         env: vec![("FLOODGATE_LOG".into(), "warn".into())],
     })
+}
+
+/// Waits until what others have written is on the disk: what a figure before this one left behind is not its own.
+async fn disk_at_rest() -> Result<()> {
+    let ended = tokio::process::Command::new("sync").status().await.context("sync")?;
+    ensure!(ended.success(), "sync ended with {ended}");
+    Ok(())
 }
