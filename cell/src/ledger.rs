@@ -142,9 +142,6 @@ fn open_up_to(address: &str, class: &str, connections: u32) -> Result<PgPool, sq
     let options = PgConnectOptions::from_str(address)?.application_name(class).options([
         ("statement_timeout", STATEMENT_MS.to_string().as_str()),
         ("synchronous_commit", "on"),
-        // A plan for one sale is made of what Postgres believes of that sale: of a new one that it has a row or two, so that
-        // any index that begins with the sale looks as good as the right one. What is believed of all sales is near enough.
-        ("plan_cache_mode", "force_generic_plan"),
     ]);
     Ok(PgPoolOptions::new()
         .max_connections(connections)
