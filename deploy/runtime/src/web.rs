@@ -24,6 +24,7 @@ mod problem;
 mod request;
 mod table;
 mod template;
+mod timed;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -53,6 +54,7 @@ use cors::Cors;
 use frame::Messages;
 use problem::Refusal;
 use table::Table;
+use timed::Timed;
 
 /// Where the document lies.
 const DOCUMENT: &str = "/openapi.json";
@@ -95,7 +97,7 @@ pub struct WebLimits {
     pub path_bytes_max: usize,
     /// Bytes of a JSON body.
     pub body_bytes_max: usize,
-    /// Time in which a body must have come.
+    /// Time in which a body must have come, of JSON or of gRPC-Web.
     pub body_time_max: Duration,
     /// Bytes of the message that a request makes.
     pub message_bytes_max: usize,
@@ -244,6 +246,7 @@ impl Spoken {
         let mut answer = if is_grpc_web(request.headers()) {
             self.as_grpc_web.add(1);
             request.extensions_mut().insert(SpokenAs("grpc-web"));
+            let request = request.map(|body| Timed::new(body, self.limits.body_time_max));
             let Ok(answer) = GrpcWebLayer::new().layer(grpc).call(request).await;
             answer
         } else {
