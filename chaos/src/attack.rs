@@ -282,7 +282,8 @@ impl Outcome {
             // Another defence, or chance, may have closed the others.
             let told = self.tally.goaways.iter().filter(|code| **code != 0).count();
             let known = usize::try_from(self.known).unwrap_or(usize::MAX).saturating_add(told);
-            if !script.why.is_empty() && known < closed_after.len() {
+            let checked = script.spoken != wire::Spoken::Http1 || !script.why.is_empty();
+            if checked && known < closed_after.len() {
                 let closed = closed_after.len();
                 faults
                     .push(format!("of {closed} connections {known} were closed for what they did"));

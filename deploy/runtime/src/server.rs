@@ -118,8 +118,8 @@ pub struct FrameLimits {
     pub others_max: u32,
     /// Bytes that each answer must have room for from the start; 0: none.
     pub window_min_bytes: u32,
-    /// Requests a second on a connection of HTTP/1.1.
-    pub requests_per_s_max: u32,
+    /// Requests of HTTP/1.1 that may come in one go, ahead of their answers.
+    pub requests_at_once_max: u32,
 }
 
 impl Default for FrameLimits {
@@ -129,7 +129,7 @@ impl Default for FrameLimits {
             resets_max: 128,
             others_max: 4_096,
             window_min_bytes: 256,
-            requests_per_s_max: 4_096,
+            requests_at_once_max: 64,
         }
     }
 }

@@ -45,6 +45,7 @@ use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
 use tower::Layer;
+use tower::util::MapRequest;
 
 use crate::metric::{Counter, Counters, Metrics};
 pub(crate) use frame::framed;
@@ -246,8 +247,12 @@ impl Spoken {
         let mut answer = if is_grpc_web(request.headers()) {
             self.as_grpc_web.add(1);
             request.extensions_mut().insert(SpokenAs("grpc-web"));
-            let request = request.map(|body| Timed::new(body, self.limits.body_time_max));
-            let Ok(answer) = GrpcWebLayer::new().layer(grpc).call(request).await;
+            let within = self.limits.body_time_max;
+            let timed = move |request: Request<Body>| {
+                request.map(|body| Body::new(Timed::new(body, within)))
+            };
+            let mut unpacked = GrpcWebLayer::new().layer(MapRequest::new(grpc, timed));
+            let Ok(answer) = unpacked.call(request).await;
             answer
         } else {
             self.as_json.add(1);

@@ -238,7 +238,7 @@ const ASKED: &str = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: x\r\n\
 
 #[tokio::test]
 async fn a_peer_of_http1_that_asks_too_much_or_stands_still_loses_its_connection() {
-    let frames = FrameLimits { requests_per_s_max: 50, ..FrameLimits::default() };
+    let frames = FrameLimits { requests_at_once_max: 20, ..FrameLimits::default() };
     let options = ServerOptions { http1: true, frames: Some(frames), ..quick() };
     let served = Served::standard(options).await;
     let half = ASKED.len() / 2;

@@ -46,8 +46,8 @@ async fn those_behind_go_on_until_the_others_have_ended() {
     let behind = drain.behind();
     let (ask, asked) = tokio::sync::oneshot::channel::<tokio::sync::oneshot::Sender<()>>();
     let (over, end) = (behind.token(), drain.token());
-    behind.spawn("helper", async move {
-        // Whoever helps hears of its own end only.
+    behind.spawn("link", async move {
+        // It hears of its own end only.
         tokio::select! {
             answer = asked => answer.unwrap().send(()).unwrap(),
             () = over.cancelled() => return,
@@ -55,7 +55,7 @@ async fn those_behind_go_on_until_the_others_have_ended() {
         over.cancelled().await;
     });
     let (tell, told) = tokio::sync::oneshot::channel();
-    drain.spawn("helped", async move {
+    drain.spawn("call", async move {
         end.cancelled().await;
         let (answer, answered) = tokio::sync::oneshot::channel();
         ask.send(answer).unwrap();

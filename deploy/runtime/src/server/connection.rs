@@ -148,8 +148,8 @@ where
     S: Served,
 {
     let closed = match (spoken, &protocols.http1) {
-        (Spoken::Http2, _) => many(io, protocols, service, &end).await,
-        (Spoken::Http1, Some(http1)) => one(io, (protocols, http1), service, &end).await,
+        (Spoken::Http2, _) => Box::pin(many(io, protocols, service, &end)).await,
+        (Spoken::Http1, Some(http1)) => Box::pin(one(io, (protocols, http1), service, &end)).await,
         (Spoken::Http1, None) => Some(Why::Preface),
     };
     if let Some(why) = closed {
@@ -203,7 +203,7 @@ where
     S: Served,
 {
     let limits = protocols.frames.as_ref();
-    let guard = limits.map(|limits| Guard::new(limits.requests_per_s_max, protocols.patience));
+    let guard = limits.map(|limits| Guard::new(limits.requests_at_once_max, protocols.patience));
     let guard = guard.map(Arc::new);
     let io = TokioIo::new(Guarded::new(io, guard.clone()));
     let told = guard.clone();

@@ -54,7 +54,7 @@ pub(super) enum Flood {
     Others,
     /// Answers, for which there is next to no window.
     Narrow,
-    /// Requests of HTTP/1.1.
+    /// Requests of HTTP/1.1, ahead of their answers.
     Requests,
 }
 

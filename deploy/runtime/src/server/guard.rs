@@ -1,41 +1,39 @@
-//! What a peer that speaks HTTP/1.1 may do: how often it may ask, how long a request may take to come, and how long it may
-//! leave an answer lying.
+//! What a peer that speaks HTTP/1.1 may do: how much it may ask without waiting for an answer, how long a request may take
+//! to come, and how long it may leave an answer lying.
 //!
 //! There is one call at a time, so there is nothing to count off the bytes, and nothing to look at now and then: a timer
-//! runs only while a call or a write waits. How long headers may take is the library's to keep.
+//! runs only while a call or a write waits. How long headers may take is the library's to keep; how often somebody may ask
+//! who waits for each answer is for quotas to bound.
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::frames::Flood;
 use super::pulse::{Patience, Why};
 
-const SECOND: Duration = Duration::from_secs(1);
-
 /// What looks after one connection.
 #[derive(Debug)]
 pub(super) struct Guard {
-    requests_per_s_max: u32,
+    requests_at_once_max: u32,
     patience: Patience,
-    /// Since when requests are counted, and how many there were.
-    window: Mutex<(Instant, u32)>,
+    /// Requests since bytes came last: all but the first came before the answer to the one before.
+    at_once: AtomicU32,
     why: OnceLock<Why>,
     given_up: Notify,
 }
 
 impl Guard {
     /// Of a connection that has asked for nothing yet.
-    pub(super) fn new(requests_per_s_max: u32, patience: Patience) -> Guard {
-        let window = Mutex::new((Instant::now(), 0));
+    pub(super) fn new(requests_at_once_max: u32, patience: Patience) -> Guard {
         let (why, given_up) = (OnceLock::new(), Notify::new());
-        Guard { requests_per_s_max, patience, window, why, given_up }
+        Guard { requests_at_once_max, patience, at_once: AtomicU32::new(0), why, given_up }
     }
 
     /// Waits until the connection has to be closed, and says why.
@@ -51,7 +49,7 @@ impl Guard {
 
     /// Counts a request and waits for its answer, which needs all of it; for ever when that takes too long.
     pub(super) async fn answer<T>(&self, answer: impl Future<Output = T>) -> T {
-        if self.asks_too_often() {
+        if self.at_once.fetch_add(1, Relaxed) >= self.requests_at_once_max {
             self.give_up(Why::Flood(Flood::Requests));
         } else if let Ok(answer) = timeout(self.patience.request, pin!(answer)).await {
             return answer;
@@ -59,15 +57,6 @@ impl Guard {
             self.give_up(Why::Request);
         }
         std::future::pending().await
-    }
-
-    fn asks_too_often(&self) -> bool {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if window.0.elapsed() >= SECOND {
-            *window = (Instant::now(), 0);
-        }
-        window.1 += 1;
-        window.1 > self.requests_per_s_max
     }
 
     fn give_up(&self, why: Why) {
@@ -116,7 +105,12 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guarded<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, buffer);
+        if let Some(guard) = self.guard.as_ref().filter(|_| buffer.filled().len() > before) {
+            guard.at_once.store(0, Relaxed);
+        }
+        read
     }
 }
 
@@ -154,13 +148,15 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Guarded<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
-    fn guard(requests_per_s_max: u32) -> Arc<Guard> {
+    fn guard(requests_at_once_max: u32) -> Arc<Guard> {
         let [preface, stall, request] = [1, 4, 30].map(Duration::from_secs);
-        Arc::new(Guard::new(requests_per_s_max, Patience { preface, stall, request }))
+        Arc::new(Guard::new(requests_at_once_max, Patience { preface, stall, request }))
     }
 
     async fn given_up(guard: &Guard) -> Option<Why> {
@@ -168,19 +164,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_may_ask_so_often_every_second() {
+    async fn a_peer_may_send_so_many_requests_in_one_go() {
         let guard = guard(3);
-        for second in 0..3 {
+        let (ours, mut theirs) = duplex(8);
+        let mut ours = Guarded::new(ours, Some(guard.clone()));
+        for round in 0..3 {
+            theirs.write_all(b"GET").await.unwrap();
+            ours.read_exact(&mut [0; 3]).await.unwrap();
             for number in 0..3 {
-                assert_eq!(guard.answer(async { number }).await, number, "second {second}");
+                assert_eq!(guard.answer(async { number }).await, number, "round {round}");
             }
-            tokio::time::advance(SECOND).await;
         }
         assert_eq!(given_up(&guard).await, None);
-        for _ in 0..3 {
-            guard.answer(async {}).await;
-        }
-        let once_more = timeout(SECOND / 2, guard.answer(async {})).await;
+        let once_more = timeout(Duration::from_secs(1), guard.answer(async {})).await;
         assert!(once_more.is_err(), "it is answered");
         assert_eq!(given_up(&guard).await, Some(Why::Flood(Flood::Requests)));
     }

@@ -9,7 +9,7 @@ const LIMITS: FrameLimits = FrameLimits {
     resets_max: 2,
     others_max: 4,
     window_min_bytes: 256,
-    requests_per_s_max: 0,
+    requests_at_once_max: 0,
 };
 
 fn frame(kind: u8, flags: u8, stream: u32, length: u32) -> Vec<u8> {
