@@ -191,7 +191,7 @@ async fn on_platform(
 }
 
 fn platform_plan(plan: &ArenaPlan) -> PlatformPlan {
-    let Setup { cells, processes, special, .. } = plan.setup;
+    let Setup { cells, processes, routers, special, .. } = plan.setup;
     let mut options = StackOptions { keep: plan.keep, ..StackOptions::default() };
     match special {
         Special::SmallWal(bytes) => {
@@ -215,6 +215,7 @@ fn platform_plan(plan: &ArenaPlan) -> PlatformPlan {
     PlatformPlan {
         cells,
         processes,
+        routers,
         relays: special == Special::Relays,
         control_plane: flags(control_plane),
         router: flags(router),

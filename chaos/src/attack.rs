@@ -6,6 +6,7 @@
 //! are served. Whoever attacks and whoever is attacked share this machine, so honest clients' latencies are shown beside,
 //! and decide nothing.
 
+mod closed;
 mod continuation_flood;
 mod deep_nesting;
 mod empty_data;
@@ -13,6 +14,9 @@ mod gzip_bomb;
 mod half_hello;
 mod header_drip;
 mod honest;
+mod http1_body_drip;
+mod http1_flood;
+mod http1_header_drip;
 mod lying_lengths;
 mod many_fields;
 mod memory;
@@ -64,6 +68,12 @@ pub enum Attack {
     HeaderDrip,
     /// Calls whose answers there is no window for.
     ZeroWindow,
+    /// Requests of HTTP/1.1 for whose answers nobody waits.
+    Http1Flood,
+    /// Headers of HTTP/1.1 of which a byte comes now and then.
+    Http1HeaderDrip,
+    /// A body of which a byte comes now and then.
+    Http1BodyDrip,
     /// Messages that are longer or shorter than they say.
     LyingLengths,
     /// A small message that becomes a large one.
@@ -84,7 +94,7 @@ enum Means {
 
 impl Attack {
     /// All of them.
-    pub const ALL: [Attack; 15] = [
+    pub const ALL: [Attack; 18] = [
         Attack::RapidReset,
         Attack::ServerResets,
         Attack::ContinuationFlood,
@@ -96,6 +106,9 @@ impl Attack {
         Attack::HalfHello,
         Attack::HeaderDrip,
         Attack::ZeroWindow,
+        Attack::Http1Flood,
+        Attack::Http1HeaderDrip,
+        Attack::Http1BodyDrip,
         Attack::LyingLengths,
         Attack::GzipBomb,
         Attack::DeepNesting,
@@ -116,6 +129,9 @@ impl Attack {
             Attack::HalfHello => "half-hello",
             Attack::HeaderDrip => "header-drip",
             Attack::ZeroWindow => "zero-window",
+            Attack::Http1Flood => "http1-flood",
+            Attack::Http1HeaderDrip => "http1-header-drip",
+            Attack::Http1BodyDrip => "http1-body-drip",
             Attack::LyingLengths => "lying-lengths",
             Attack::GzipBomb => "gzip-bomb",
             Attack::DeepNesting => "deep-nesting",
@@ -137,6 +153,9 @@ impl Attack {
             Attack::HalfHello => half_hello::HYPOTHESIS,
             Attack::HeaderDrip => header_drip::HYPOTHESIS,
             Attack::ZeroWindow => zero_window::HYPOTHESIS,
+            Attack::Http1Flood => http1_flood::HYPOTHESIS,
+            Attack::Http1HeaderDrip => http1_header_drip::HYPOTHESIS,
+            Attack::Http1BodyDrip => http1_body_drip::HYPOTHESIS,
             Attack::LyingLengths => lying_lengths::HYPOTHESIS,
             Attack::GzipBomb => gzip_bomb::HYPOTHESIS,
             Attack::DeepNesting => deep_nesting::HYPOTHESIS,
@@ -157,6 +176,9 @@ impl Attack {
             Attack::HalfHello => Means::Wire(half_hello::script()),
             Attack::HeaderDrip => Means::Wire(header_drip::script()),
             Attack::ZeroWindow => Means::Wire(zero_window::script()),
+            Attack::Http1Flood => Means::Wire(http1_flood::script()),
+            Attack::Http1HeaderDrip => Means::Wire(http1_header_drip::script()),
+            Attack::Http1BodyDrip => Means::Wire(http1_body_drip::script()),
             Attack::LyingLengths => Means::Messages(lying_lengths::lies()),
             Attack::GzipBomb => Means::Messages(gzip_bomb::lies()),
             Attack::DeepNesting => Means::Messages(deep_nesting::lies()),
@@ -209,6 +231,8 @@ struct Outcome {
     tally: Tally,
     memory: memory::Memory,
     honest: honest::Phase,
+    /// Of the closed connections, how many the router says it closed for what they did.
+    known: u64,
 }
 
 /// What its connections met.
@@ -253,6 +277,17 @@ impl Outcome {
         }
         if closed_after.is_empty() && answers.is_empty() {
             faults.push("nothing was attacked".to_owned());
+        }
+        if let Means::Wire(script) = self.attack.means() {
+            // Another defence, or chance, may have closed the others.
+            let told = self.tally.goaways.iter().filter(|code| **code != 0).count();
+            let known = usize::try_from(self.known).unwrap_or(usize::MAX).saturating_add(told);
+            let checked = script.spoken != wire::Spoken::Http1 || !script.why.is_empty();
+            if checked && known < closed_after.len() {
+                let closed = closed_after.len();
+                faults
+                    .push(format!("of {closed} connections {known} were closed for what they did"));
+            }
         }
         if let (true, Means::Wire(script)) = (timed, self.attack.means()) {
             let late = closed_after.iter().filter(|after| **after > script.within).count();

@@ -197,6 +197,7 @@ async fn on_platform(
         filled: 0,
         cap: demo.cap,
         hold_ttl: demo.hold_ttl,
+        lead: Duration::ZERO,
         moment: plan.moment,
         victim: plan.victim,
     };

@@ -9,6 +9,9 @@ mod aim;
 mod blow;
 mod clock_steps;
 mod control_plane_gone;
+mod etcd_gone;
+mod etcd_killed;
+mod etcd_paused;
 mod fsync_fails;
 mod keeper_paused;
 mod link_cut;
@@ -28,11 +31,13 @@ use std::time::{Duration, Instant};
 
 use local::{LocalError, Platform};
 use runtime::clock::Clock;
+use runtime::etcd::EtcdError;
 use tokio::time::sleep;
 
 use crate::judge::{CellStores, Evidence, Judgement};
 use crate::load::{Live, SaleLive, Samples};
 use crate::report::DrillReport;
+use crate::scene::SceneError;
 
 pub use blow::Blow;
 pub use setup::{Setup, Special};
@@ -74,6 +79,10 @@ pub enum Drill {
     MassExpiry,
     /// Control plane and etcd paused, then killed, and a router restarted without them.
     ControlPlaneGone,
+    /// Etcd stands still for longer than any lease, the control plane is gone, and two routers are restarted meanwhile.
+    EtcdPaused,
+    /// The same with etcd killed.
+    EtcdKilled,
 }
 
 /// What a drill works on.
@@ -99,6 +108,8 @@ pub struct Field<'a> {
     pub cap: u32,
     /// How long a hold lasts.
     pub hold_ttl: Duration,
+    /// For how long nothing is to happen before it strikes.
+    pub lead: Duration,
     /// When it strikes: the share (0 to 1) of units that are held then.
     pub moment: f64,
     /// Whom it strikes, modulo the number of those it may be.
@@ -112,6 +123,8 @@ pub enum Struck {
     Bucket(Drill, Box<Blow>),
     /// See [`Drill::ControlPlaneGone`].
     ControlPlaneGone(control_plane_gone::Blow),
+    /// See [`Drill::EtcdPaused`] and [`Drill::EtcdKilled`].
+    EtcdGone(Drill, Box<etcd_gone::Gone>),
     /// Its moment did not come.
     Missed(Drill),
 }
@@ -141,6 +154,12 @@ pub enum DrillError {
     /// A cell's Redis did not do what was asked.
     #[error("a cell's Redis did not answer a drill: {0}")]
     Redis(#[from] redis::RedisError),
+    /// Etcd did not answer.
+    #[error(transparent)]
+    Etcd(#[from] EtcdError),
+    /// The control plane did not come back.
+    #[error(transparent)]
+    Scene(#[from] SceneError),
     /// This machine, or this platform, has not what the drill needs.
     #[error("cannot be done here: {0}")]
     NotHere(String),
@@ -148,7 +167,7 @@ pub enum DrillError {
 
 impl Drill {
     /// All of them.
-    pub const ALL: [Drill; 14] = [
+    pub const ALL: [Drill; 16] = [
         Drill::ProcessKilled,
         Drill::RollingRestart,
         Drill::RedisKilled,
@@ -163,6 +182,8 @@ impl Drill {
         Drill::ClockSteps,
         Drill::MassExpiry,
         Drill::ControlPlaneGone,
+        Drill::EtcdPaused,
+        Drill::EtcdKilled,
     ];
 
     /// Its name on the command line; its file bears the same.
@@ -182,6 +203,8 @@ impl Drill {
             Drill::ClockSteps => "clock-steps",
             Drill::MassExpiry => "mass-expiry",
             Drill::ControlPlaneGone => "control-plane-gone",
+            Drill::EtcdPaused => "etcd-paused",
+            Drill::EtcdKilled => "etcd-killed",
         }
     }
 
@@ -202,6 +225,8 @@ impl Drill {
             Drill::ClockSteps => clock_steps::HYPOTHESIS,
             Drill::MassExpiry => mass_expiry::HYPOTHESIS,
             Drill::ControlPlaneGone => control_plane_gone::HYPOTHESIS,
+            Drill::EtcdPaused => etcd_paused::HYPOTHESIS,
+            Drill::EtcdKilled => etcd_killed::HYPOTHESIS,
         }
     }
 
@@ -214,6 +239,7 @@ impl Drill {
             Drill::ClockSteps => Some(clock_steps::setup()),
             Drill::MassExpiry => Some(mass_expiry::setup()),
             Drill::ControlPlaneGone => None,
+            Drill::EtcdPaused | Drill::EtcdKilled => Some(etcd_gone::setup()),
             _ => Some(Setup::default()),
         }
     }
@@ -241,8 +267,14 @@ impl Drill {
                 let blow = control_plane_gone::strike(field).await?;
                 return Ok(blow.map_or(Struck::Missed(self), Struck::ControlPlaneGone));
             }
+            Drill::EtcdPaused => return self.gone(etcd_paused::strike(field).await?),
+            Drill::EtcdKilled => return self.gone(etcd_killed::strike(field).await?),
         };
         Ok(blow?.map_or(Struck::Missed(self), |blow| Struck::Bucket(self, Box::new(blow))))
+    }
+
+    fn gone(self, gone: Option<etcd_gone::Gone>) -> Result<Struck, DrillError> {
+        Ok(gone.map_or(Struck::Missed(self), |gone| Struck::EtcdGone(self, Box::new(gone))))
     }
 }
 
@@ -262,6 +294,7 @@ impl Struck {
             Struck::ControlPlaneGone(blow) => {
                 (Drill::ControlPlaneGone, blow.report(aftermath.samples))
             }
+            Struck::EtcdGone(drill, gone) => (*drill, gone.report(aftermath)),
             Struck::Missed(drill) => {
                 let void = vec!["the moment to strike did not come".to_owned()];
                 (*drill, DrillReport { void, ..DrillReport::default() })

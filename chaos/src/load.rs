@@ -6,6 +6,7 @@
 //! (drills, reports) delays no arrival.
 
 mod arrivals;
+mod balancer;
 mod buyer;
 mod caller;
 mod live;
@@ -20,10 +21,12 @@ use runtime::clock::Clock;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use crate::plan::BuyerPlan;
 use crate::told::{Told, ToldLog};
+
+use balancer::Balancer;
 
 pub use live::{End, Live, SaleLive};
 pub use sample::{CallKind, Latency, Outcome, Sample, Samples};
@@ -58,7 +61,7 @@ pub struct Crowd {
 /// What a load is made of.
 #[derive(Debug)]
 pub struct LoadPlan {
-    /// Routers, as `http://host:port`; connections are spread over them.
+    /// Routers, as `http://host:port`; connections are spread over them, and whoever finds theirs gone goes to another.
     pub routers: Vec<String>,
     /// The crowds; the told log counts sales in this order.
     pub crowds: Vec<Crowd>,
@@ -125,7 +128,7 @@ struct Shop {
     shared: Arc<Shared>,
     number: u8,
     crowd: Crowd,
-    channels: Vec<Channel>,
+    balancer: Balancer,
     /// The page says that nothing more is to be had.
     closed: CancellationToken,
 }

@@ -59,6 +59,8 @@ pub struct DrillReport {
     pub hypothesis: String,
     /// What was done and measured.
     pub findings: Vec<String>,
+    /// What is told whatever came of it.
+    pub figures: Vec<String>,
     /// What speaks against the hypothesis.
     pub against: Vec<String>,
     /// Why it proves nothing: the fault was not where it should have been.
@@ -269,7 +271,7 @@ fn left(verdict: &Verdict) -> u64 {
 fn draw_drill(out: &mut impl Write, drill: &DrillReport) -> io::Result<()> {
     writeln!(out, "\ndrill {}", drill.name)?;
     fold::write(out, &format!("  believed: {}", drill.hypothesis), 4)?;
-    for finding in &drill.findings {
+    for finding in drill.findings.iter().chain(&drill.figures) {
         fold::write(out, &format!("  {finding}"), 4)?;
     }
     for against in &drill.against {

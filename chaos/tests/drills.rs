@@ -1,5 +1,6 @@
 //! Ten trials each of the drills that kill: a process, a Redis, a Postgres; some of a rolling restart. Nothing
-//! acknowledged is lost (INV-6), no unit is sold twice (INV-1) or stranded (INV-3), in any of them.
+//! acknowledged is lost (INV-6), no unit is sold twice (INV-1) or stranded (INV-3), in any of them. And without etcd for
+//! five times the longest lease no call waits for it or is refused (INV-10), though routers are restarted.
 //!
 //! Time is not measured here: a busy machine may be slow.
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs, reason = "tests")]
@@ -22,12 +23,16 @@ const RESTARTS: u32 = 3;
 /// Recoveries may take so many times longer than they are believed to.
 const PATIENCE: u32 = 10;
 
-/// Trials with small sales.
-fn plan(drill: Drill, trials: u32) -> ArenaPlan {
+fn drawn_plan(drill: Drill, trials: u32) -> ArenaPlan {
     let seed = std::env::var("FLOODGATE_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::random_range(0..1_000_000));
     eprintln!("FLOODGATE_SEED={seed}");
-    let plan = ArenaPlan::new(drill, trials, seed).unwrap();
+    ArenaPlan::new(drill, trials, seed).unwrap()
+}
+
+/// Trials with small sales.
+fn plan(drill: Drill, trials: u32) -> ArenaPlan {
+    let plan = drawn_plan(drill, trials);
     let setup = Setup {
         cells: 1,
         stock: 100,
@@ -75,6 +80,21 @@ async fn a_killed_redis_costs_nothing_trial_after_trial() {
 #[tokio::test]
 async fn a_killed_postgres_costs_nothing() {
     try_out(Drill::PostgresKilled).await;
+}
+
+#[tokio::test]
+async fn nobody_notices_that_etcd_stands_still_and_routers_are_started_anew() {
+    let plan = drawn_plan(Drill::EtcdPaused, 1);
+    let setup = Setup {
+        cells: 1,
+        steady_per_s: 8,
+        lead: Duration::from_secs(10),
+        arrive_within: Duration::from_secs(60),
+        ..plan.setup
+    };
+    let (proof, drawn) = run(&ArenaPlan { setup, patience: PATIENCE, ..plan }).await;
+    assert_eq!(proof, Proof::Kept, "{drawn}");
+    assert!(drawn.contains("every router knew what was decided then after"), "{drawn}");
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use proto::fault::{Fault, Reason};
 use proto::wire::storefront::Order;
 use shop::{CARD, InAWord, POLL, SOON, Shop, fresh_id};
 use stage::Stage;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 
@@ -217,6 +218,46 @@ async fn taken_out(stage: &Stage, order: &str) -> (&'static str, Arc<Relay>) {
         }
     }
     panic!("nobody was taken out in {TRIES} tries");
+}
+
+/// A router that is told to stop takes no more calls, and gives those that are under way the time that they need.
+#[tokio::test]
+async fn a_router_that_stops_answers_what_it_was_asked() {
+    let stage = set().await;
+    let stack = stage.platform.stack();
+    let buyer = stage.buyer();
+    let (ticket, id) = (buyer.admitted(&stage.open).await.unwrap(), fresh_id());
+    let failpoints = PROCESSES.map(|process| stack.failpoints(process).unwrap());
+    for points in &failpoints {
+        points.arm("hold.answer", FailpointAction::Pause, 1).await.unwrap();
+    }
+    let (asking, held) = (buyer.clone(), ticket.clone());
+    let (sale, request) = (stage.open.clone(), id.clone());
+    let reserve = tokio::spawn(async move { asking.reserve(&sale, &held, 1, &request).await });
+    until("it is under way", async || {
+        let mut waiting = 0;
+        for points in &failpoints {
+            waiting += points.look("hold.answer").await.unwrap().waiting;
+        }
+        waiting > 0
+    })
+    .await;
+    let address = stack.endpoint("router").unwrap().address;
+    let released = async {
+        until("the router takes no more", async || TcpStream::connect(address).await.is_err())
+            .await;
+        for points in &failpoints {
+            points.release("hold.answer").await.unwrap();
+        }
+    };
+    let (stopped, ()) = tokio::join!(stack.stop("router"), released);
+    stopped.unwrap();
+    let order = reserve.await.unwrap().unwrap().into_inner();
+    assert_eq!(stack.logged("router", "grace ran out").unwrap(), 0);
+    stack.restart("router").await.unwrap();
+    // As soon as it is ready it answers.
+    let again = buyer.reserve(&stage.open, &ticket, 1, &id).await.unwrap().into_inner();
+    assert_eq!((&again.name, &again.units), (&order.name, &order.units), "the same request");
 }
 
 #[tokio::test]

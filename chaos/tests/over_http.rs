@@ -12,6 +12,8 @@ mod browser;
 mod curl;
 #[path = "over_http/document.rs"]
 mod document;
+#[path = "over_http/events.rs"]
+mod events;
 #[path = "over_http/grpc_web.rs"]
 mod grpc_web;
 #[path = "support/platform.rs"]
@@ -49,6 +51,14 @@ async fn rest_and_grpc_web_buy_what_the_ledgers_say() {
         assert_eq!((told.amount_minor, told.currency.as_str()), (2_500, "EUR"), "{told:?}");
         books::agree(&shop.platform, &told).await;
     }
+    shop.platform.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn events_end_well_with_their_connection_and_go_on_with_the_next() {
+    let shop = Shop::open(&[ROUTER, &["--connection-age-s", "1"]].concat()).await.unwrap();
+    let sale = shop.sale().await.unwrap();
+    events::end_well_and_go_on(&shop, &sale).await.unwrap();
     shop.platform.shutdown().await.unwrap();
 }
 

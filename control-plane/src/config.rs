@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use proto::limits::CONTROL_ADDRESS_CALLS_PER_S;
 use runtime::config::ProcessArgs;
+use runtime::server::Network;
 
 /// Flags and environment variables.
 #[derive(Clone, Debug, clap::Parser)]
@@ -30,6 +32,15 @@ pub struct Args {
     /// File with the public half of the platform's Ed25519 key, as base64url of its 32 bytes
     #[arg(long, env = "FLOODGATE_PLATFORM_KEY", value_name = "FILE")]
     pub platform_key: PathBuf,
+
+    /// Calls a second from one address, or one IPv6 network of 64 bits; 0 means as many as come. Behind a balancer, which
+    /// is one address, name it with --proxies or write 0
+    #[arg(long, env = "FLOODGATE_ADDRESS_CALLS_PER_S", default_value_t = CONTROL_ADDRESS_CALLS_PER_S, value_name = "N")]
+    pub address_calls_per_s: u32,
+
+    /// Addresses and networks of proxies whose x-forwarded-for is believed, like 10.0.0.0/8
+    #[arg(long, env = "FLOODGATE_PROXIES", value_name = "CIDR", value_delimiter = ',', num_args = 1..)]
+    pub proxies: Vec<Network>,
 
     /// Cells that one org lives in
     #[arg(
@@ -63,6 +74,10 @@ pub struct Config {
     pub etcd: Vec<String>,
     /// The public half of the key that signs operators' tokens: raw Ed25519.
     pub platform_key: [u8; 32],
+    /// Calls a second from one address; 0: as many as come.
+    pub address_calls_per_s: u32,
+    /// Whose word on addresses is taken.
+    pub proxies: Vec<Network>,
     /// Cells that one org lives in, at least 1.
     pub cells_per_org: usize,
     /// Milliseconds before a sale's start at which its cells get ready.
@@ -99,6 +114,8 @@ impl Args {
         Ok(Config {
             etcd: self.etcd.clone(),
             platform_key: read_key(&self.platform_key)?,
+            address_calls_per_s: self.address_calls_per_s,
+            proxies: self.proxies.clone(),
             cells_per_org: self.cells_per_org.into(),
             warm_lead_ms: self.warm_lead_ms,
             bucket_units_max: self.bucket_units_max,
@@ -135,6 +152,8 @@ mod tests {
         let expected = Config {
             etcd: ["http://a:1", "http://b:2", "http://c:3"].map(str::to_owned).to_vec(),
             platform_key: [7; 32],
+            address_calls_per_s: CONTROL_ADDRESS_CALLS_PER_S,
+            proxies: Vec::new(),
             cells_per_org: 3,
             warm_lead_ms: 600_000,
             bucket_units_max: 250_000,

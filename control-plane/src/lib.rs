@@ -10,7 +10,7 @@
 //!   may be done in it. [`placement`]: an org's cells. [`plan`]: a sale's buckets. [`moves`]: units
 //!   that buckets should hand to one another. All pure.
 //! - [`store`]: what lies in etcd; every write is a compare-and-swap. `executor`: moves sales along, on one instance at
-//!   a time. `api`, `auth`, `page`: the gRPC edge. [`config`]: how it is started, [`mod@serve`]: how it is put together.
+//!   a time. `quota`, `api`, `auth`, `page`: the gRPC edge. [`config`]: how it is started, [`mod@serve`]: how it is put together.
 //!
 //! Any instance answers any call. No request of a buyer ever comes here, and nothing that was decided needs this
 //! process to happen: it may be gone for hours.
@@ -25,6 +25,7 @@ pub mod moves;
 mod page;
 pub mod placement;
 pub mod plan;
+mod quota;
 pub mod sale;
 mod serve;
 pub mod store;

@@ -6,7 +6,9 @@ use runtime::clock::Clock;
 use runtime::decisions::{Decisions, DecisionsError};
 use runtime::drain::Drain;
 use runtime::metric;
-use runtime::server::{ReflectionError, Routed, ServerOptions, serve_service, standard_routes};
+use runtime::server::{
+    Proxies, ReflectionError, Routed, ServerOptions, serve_service, standard_routes,
+};
 use runtime::web::{Web, WebError};
 use tokio::net::TcpListener;
 
@@ -15,6 +17,7 @@ use crate::auth::Auth;
 use crate::config::Config;
 use crate::executor::{Executor, followed};
 use crate::metrics::Metrics;
+use crate::quota::{Addresses, Counted};
 use crate::store::{Store, StoreError};
 use crate::web;
 
@@ -65,8 +68,11 @@ pub async fn serve(
         cells_per_org: config.cells_per_org,
     };
     let routes = api::add_to(standard_routes(&[DESCRIPTORS], &api::SERVICES, &drain)?, desk);
-    let options = ServerOptions { http1: true, ..options };
-    let web = Web::new(Routed::new(routes), web::options(), &metrics)?;
+    let addresses = Addresses::new(config.address_calls_per_s, Proxies::new(config.proxies));
+    let options = ServerOptions { http1: true, peers: addresses.is_some(), ..options };
+    // Whatever is spoken becomes a call first, and is counted as one, before anybody asks whose it is.
+    let counted = Counted::new(Routed::new(routes), addresses);
+    let web = Web::new(counted, web::options(), &metrics)?;
     serve_service(listener, web, options, metrics, drain).await;
     Ok(())
 }

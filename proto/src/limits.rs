@@ -19,10 +19,12 @@ pub const METADATA_BYTES_MAX: u32 = 8 * 1024;
 pub const PATH_BYTES_MAX: usize = 2 * 1024;
 /// Bytes of a request as JSON, which needs more than the message that it makes.
 pub const JSON_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
-/// How long the body of a request as JSON may take to come.
-pub const JSON_BODY_MS: u64 = 5_000;
+/// How long the body of a request as JSON or gRPC-Web may take to come.
+pub const JSON_BODY_MS: u64 = 4_500;
 /// Bytes of a message that is answered as JSON: a page of sales.
 pub const JSON_ANSWER_BYTES_MAX: usize = 256 * 1024;
+/// How long a connection of a storefront lasts, in seconds, give or take a tenth: so that peers find routers that are new.
+pub const CONNECTION_AGE_S: u32 = 300;
 /// How often a stream of events says that it lives while nothing else happens.
 pub const EVENTS_ALIVE_MS: u64 = 15_000;
 /// States of sales that a router keeps as events, for all who watch.
@@ -83,6 +85,9 @@ pub const REPEATS_AT_ONCE_MAX: u64 = 1_000;
 pub const REPEAT_WAIT_MS_MAX: u64 = 3_000;
 /// When a buyer may ask again whose bucket's cell cannot be reached: after as long as it has lasted, within these bounds.
 pub const BUCKET_AWAY_RETRY_MS: (u32, u32) = (250, 10_000);
+/// How long a router that starts waits for word of the processes that it knows, before it says that it is ready: some may
+/// be dead.
+pub const LINKS_MET_MS: u64 = 2_000;
 /// How long a call must have waited in vain to speak against the process that it waited for: callers with less patience
 /// do not.
 pub const EJECT_PATIENCE_MS: u64 = 1_000;
@@ -236,6 +241,8 @@ pub const SUBJECTS_SWEEP_MS: u64 = 1_000;
 /// Calls a second from one address, or one IPv6 network of 64 bits, at one router. A merchant's server calls for all of
 /// its buyers.
 pub const ADDRESS_CALLS_PER_S: u32 = 100_000;
+/// The same at one instance of the control plane, and as many at once: each call there costs a signature and a read of etcd.
+pub const CONTROL_ADDRESS_CALLS_PER_S: u32 = 2_000;
 /// As many calls as a token counts for that nobody's key has signed: to find that out costs as much.
 pub const ADDRESS_BAD_TOKEN_CALLS: u32 = 100;
 /// Calls a second of one org at one router, unless its record says otherwise.
@@ -286,6 +293,8 @@ const _: () = {
     assert!(BATCH_CALLS_MAX <= STAGE_CALLS_WAITING_MAX);
     assert!((PRICE_MINOR_MAX as i128) * (CAP_MAX as i128) < i64::MAX as i128 / 1_000);
     assert!(CALL_MS_DEFAULT <= CALL_MS_MAX);
+    // A watcher's connection has time for a last word when it has come of age.
+    assert!(WATCH_ALIVE_MS * 2 < CALL_MS_MAX as u64);
     // States come before a stream of events would have to say by itself that it lives.
     assert!(WATCH_ALIVE_MS + 2_000 < EVENTS_ALIVE_MS);
     assert!(WATCHERS_PER_ADDRESS_MAX as usize <= WATCHERS_MAX);

@@ -2,8 +2,8 @@
 
 use crate::quota::Limits;
 use proto::limits::{
-    ADDRESS_CALLS_PER_S, BUYER_CALLS_BURST, BUYER_CALLS_PER_S, ORG_CALLS_PER_S, ROUTER_CALLS_PER_S,
-    SALE_CALLS_PER_S, WATCHERS_MAX,
+    ADDRESS_CALLS_PER_S, BUYER_CALLS_BURST, BUYER_CALLS_PER_S, CONNECTION_AGE_S, ORG_CALLS_PER_S,
+    ROUTER_CALLS_PER_S, SALE_CALLS_PER_S, WATCHERS_MAX,
 };
 use runtime::config::ProcessArgs;
 use runtime::server::Network;
@@ -68,6 +68,11 @@ pub struct Config {
     /// File with its private key, in PEM
     #[arg(long, env = "FLOODGATE_CELL_CLIENT_KEY", value_name = "FILE", requires = "cell_ca")]
     pub cell_client_key: Option<PathBuf>,
+
+    /// Seconds after which a storefront's connection is told to come again, give or take a tenth
+    #[arg(long, env = "FLOODGATE_CONNECTION_AGE_S", default_value_t = CONNECTION_AGE_S, value_name = "S",
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub connection_age_s: u32,
 
     /// Watchers of sales at a time; whoever comes then is told to poll
     #[arg(long, env = "FLOODGATE_WATCHERS_MAX", default_value_t = WATCHERS_MAX, value_name = "N")]

@@ -1,28 +1,27 @@
 //! Quotas: how many calls a second one address, buyer, sale and org may make at this router, and all of them together.
 //!
-//! A rate is kept as one instant a subject: the time up to which it is used up ([`gcra`]). What many share (an org's
+//! A rate is kept as one instant a subject: the time up to which it is used up ([`runtime::rate`]). What many share (an org's
 //! rate, everybody's) is not used up by what matters least: under pressure calls are given up in their order of worth
 //! ([`crate::shed`]). Memory is bounded: by the orgs that are registered, and by a named number of addresses, buyers and
-//! sales ([`many`]).
+//! sales.
 //!
 //! Each router counts by itself. Behind a balancer a subject has its rate once at each.
 
-mod gcra;
-mod many;
 mod one;
 
 use crate::directory::OrgEntry;
 use crate::shed::{self, Permille, Worth};
-use gcra::Allowance;
-use many::Rates;
 use proto::fault::{Fault, Reason};
 use proto::limits::{
     ADDRESS_BAD_TOKEN_CALLS, CALLS_UNDER_WAY_MAX, QUOTA_BURST_MS, QUOTA_SHARED_RETRY_MS,
+    SUBJECTS_REMEMBERED_MAX, SUBJECTS_SWEEP_MS,
 };
 use proto::token::Caller;
+use runtime::rate::{Allowance, Memory, Rates};
 use runtime::server::Source;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::time::Instant;
 
 pub(crate) use one::Rate;
@@ -67,9 +66,9 @@ impl Quotas {
         let Limits { address, buyer, buyer_burst, sale, org, all } = limits;
         Quotas {
             begin: Instant::now(),
-            addresses: shared(address).map(Rates::new),
-            buyers: Rates::new(Allowance::new(buyer, buyer_burst)),
-            sales: shared(sale).map(Rates::new),
+            addresses: shared(address).map(remembered),
+            buyers: remembered(Allowance::new(buyer, buyer_burst)),
+            sales: shared(sale).map(remembered),
             org,
             all: (shared(all), Rate::default()),
             under_way: AtomicUsize::new(0),
@@ -147,6 +146,12 @@ impl Quotas {
 fn shared(per_s: u32) -> Option<Allowance> {
     let burst = u64::from(per_s) * QUOTA_BURST_MS / 1_000;
     (per_s > 0).then(|| Allowance::new(per_s, u32::try_from(burst).unwrap_or(u32::MAX)))
+}
+
+/// One rate for each of as many subjects as are remembered.
+fn remembered(allowance: Allowance) -> Rates {
+    let sweep_every = Duration::from_millis(SUBJECTS_SWEEP_MS);
+    Rates::new(allowance, Memory { subjects_max: SUBJECTS_REMEMBERED_MAX, sweep_every })
 }
 
 /// A refusal of one of many: the next place is free at once and not for all of them.

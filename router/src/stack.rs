@@ -13,11 +13,15 @@ use crate::web;
 use arc_swap::ArcSwap;
 use proto::codec::explain;
 use proto::keys;
-use proto::limits::{CALL_MS_MAX, METADATA_BYTES_MAX, REQUEST_BYTES_MAX, WATCH_UNSENT_BYTES_MAX};
+use proto::limits::{
+    CALL_MS_MAX, LINKS_MET_MS, METADATA_BYTES_MAX, REQUEST_BYTES_MAX, WATCH_UNSENT_BYTES_MAX,
+};
 use proto::wire::fleet::probe_service_server::{self, ProbeServiceServer};
 use proto::wire::storefront::storefront_service_server::{self, StorefrontServiceServer};
 use runtime::decisions::{Decisions, DecisionsOptions, Prefix};
+use runtime::drain::Drain;
 use runtime::process::{Context, PlaneError};
+use runtime::readiness::Readiness;
 use runtime::server::{
     Explained, Front, Proxies, ServerOptions, Shared, serve_service, standard_routes,
 };
@@ -27,8 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long one connection of a storefront lasts.
-const AGE_MAX: Duration = Duration::from_secs(300);
+/// What a router is ready with.
+const DECISIONS: &str = "decisions";
+const LINKS: &str = "links";
 
 /// Runs a router until its drain begins. `tls` is how it speaks to cells; none: in the clear.
 ///
@@ -60,7 +65,8 @@ pub async fn run(
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
-        links: Links::new(states.clone(), tls, drain.clone(), link_metrics.clone()),
+        // Calls that are under way when the drain begins come to their end over links.
+        links: Links::new(states.clone(), tls, drain.behind(), link_metrics.clone()),
         states,
         auth: Auth::new(),
         quotas: Quotas::new(config.limits()),
@@ -68,12 +74,7 @@ pub async fn run(
         metrics: RouterMetrics::new(&metrics),
         link_metrics,
     });
-    readiness.set("decisions", false);
-    let (following, ready) = (edge.clone(), readiness.clone());
-    let token = drain.token();
-    drain.spawn("directory", async move {
-        follow(&following, &decisions, &token, || ready.set("decisions", true)).await;
-    });
+    become_ready(&edge, decisions, &readiness, &drain);
 
     let watches = Watches::new(config.watchers_max, &metrics, drain.clone());
     let storefront = StorefrontServiceServer::new(StorefrontApi::new(edge.clone(), watches))
@@ -88,7 +89,7 @@ pub async fn run(
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
     // Who is measured without checks does without this, too.
     let peers = edge.quotas.counts_addresses() && !config.open_probe;
-    let options = ServerOptions { peers, ..port(server) };
+    let options = ServerOptions { peers, ..port(server, config.connection_age_s) };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;
@@ -100,14 +101,42 @@ pub async fn run(
     Ok(())
 }
 
+/// Follows the decisions. The router is ready when it knows some, and has heard of the buckets: who asked before that
+/// would be told to come again.
+fn become_ready(edge: &Arc<Edge>, decisions: Decisions, readiness: &Readiness, drain: &Drain) {
+    for condition in [DECISIONS, LINKS] {
+        readiness.set(condition, false);
+    }
+    let known = CancellationToken::new();
+    let (following, ready, tell) = (edge.clone(), readiness.clone(), known.clone());
+    let token = drain.token();
+    drain.spawn("directory", async move {
+        let ready = || {
+            ready.set(DECISIONS, true);
+            tell.cancel();
+        };
+        follow(&following, &decisions, &token, ready).await;
+    });
+    let (meeting, ready, token) = (edge.clone(), readiness.clone(), drain.token());
+    drain.spawn("meeting", async move {
+        let met = async {
+            known.cancelled().await;
+            meeting.links.met(Duration::from_millis(LINKS_MET_MS)).await;
+        };
+        if token.run_until_cancelled(met).await.is_some() {
+            ready.set(LINKS, true);
+        }
+    });
+}
+
 /// The limits of the port that storefronts call.
-fn port(server: ServerOptions) -> ServerOptions {
+fn port(server: ServerOptions, age_s: u32) -> ServerOptions {
     ServerOptions {
         name: "storefront",
         http1: true,
         headers_max_bytes: METADATA_BYTES_MAX,
-        // So that peers find routers that are new. No call lasts longer than the grace, only watches do, which go on elsewhere.
-        age_max: Some(AGE_MAX),
+        // No call lasts longer than the grace, only watches do, which end by themselves and go on elsewhere.
+        age_max: Some(Duration::from_secs(age_s.into())),
         age_grace: Some(Duration::from_millis(CALL_MS_MAX.into())),
         unsent_bytes: WATCH_UNSENT_BYTES_MAX,
         // A connection may watch only so often.

@@ -27,7 +27,7 @@ use proto::fault::Fault;
 use proto::id::SaleId;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
-use runtime::server::Frames;
+use runtime::server::{Frames, Leaving};
 use seats::Seats;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,12 +54,13 @@ impl Watches {
         Arc::new(Watches { seats: Seats::new(watchers_max, metrics), boards, pace, drain })
     }
 
-    /// Watches a sale until the client or this process goes away: its state now, then its changes.
+    /// Watches a sale until the client, its connection or this process goes away: its state now, then its changes.
     pub(crate) fn watch(
         &self,
         edge: &Arc<Edge>,
         sale: Arc<SaleEntry>,
         who: Who,
+        leaving: Option<Leaving>,
     ) -> Result<Frames, Fault> {
         let seat = self.seats.take(who)?;
         let board = self.board(&sale.id);
@@ -75,7 +76,7 @@ impl Watches {
             let teller = Teller { board, pace, changed, look: move || View::of(&edge, &sale) };
             self.drain.spawn_call("teller", teller.tell(first, end));
         }
-        Ok(Frames::new(Watching::new(told, joined.changes, seat)))
+        Ok(Frames::new(Watching::new(told, joined.changes, leaving, seat)))
     }
 
     fn board(&self, sale: &SaleId) -> Arc<Board> {

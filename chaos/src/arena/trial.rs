@@ -96,7 +96,7 @@ impl Arena<'_> {
             routers: routers(self.platform)?,
             crowds: vec![self.crowd(&plan, &staged)?],
             start: start.max(Instant::now()),
-            give_up_after: setup.fill_time() + CROWD_LIMIT,
+            give_up_after: setup.fill_time() + setup.arrive_within + CROWD_LIMIT,
             quiet_after: self.hold_ttl() + QUIET_LIMIT,
         })?;
         let (mut outcome, struck) = self.strike(&plan, &staged, &stores, load).await?;
@@ -152,6 +152,7 @@ impl Arena<'_> {
             filled: self.plan.setup.live_orders,
             cap: self.plan.setup.cap,
             hold_ttl: self.hold_ttl(),
+            lead: self.plan.setup.lead,
             moment: plan.moment,
             victim: plan.victim,
         };
@@ -165,8 +166,8 @@ impl Arena<'_> {
             buyers: setup.buyers,
             arrive_within_us: micros(setup.arrive_within),
             cap: setup.cap,
-            neighbours_per_s: 0,
-            neighbours_for_s: 0,
+            neighbours_per_s: setup.steady_per_s,
+            neighbours_for_s: u32::try_from(setup.arrive_within.as_secs()).unwrap_or(u32::MAX),
             habits: setup.habits,
         }
     }
@@ -178,7 +179,8 @@ impl Arena<'_> {
 
     fn terms(&self) -> SaleTerms {
         let setup = &self.plan.setup;
-        let mut limits = setup.fill_time() + CROWD_LIMIT + self.hold_ttl() + QUIET_LIMIT;
+        let visits = setup.fill_time() + setup.arrive_within + CROWD_LIMIT;
+        let mut limits = visits + self.hold_ttl() + QUIET_LIMIT;
         if setup.special == Special::Clocks {
             // Not even by a clock that was set ahead.
             limits += CLOCKS_APART_MAX;
@@ -203,7 +205,8 @@ impl Arena<'_> {
         let before = (0..setup.live_orders).map(|number| nobody(number, setup.live_orders_per_s));
         let after_us =
             if setup.live_orders > 0 { micros(setup.fill_time() + CROWD_AFTER) } else { 0 };
-        let crowd = plan.crowd.iter().map(|buyer| BuyerPlan {
+        let crowd = if setup.steady_per_s > 0 { &plan.neighbours } else { &plan.crowd };
+        let crowd = crowd.iter().map(|buyer| BuyerPlan {
             number: setup.live_orders + buyer.number,
             arrival_us: after_us + buyer.arrival_us,
             ..*buyer
@@ -233,7 +236,7 @@ impl Arena<'_> {
         // What those have held who never came back, nobody came for.
         if let Some(verdict) = judgement.verdicts.first()
             && verdict.sold < verdict.stock
-            && self.plan.setup.live_orders == 0
+            && self.plan.setup.sells_out()
         {
             let left = verdict.stock - verdict.sold;
             flaws.push(format!("{left} units are left although buyers came for all"));
@@ -275,6 +278,8 @@ impl fmt::Display for Trial {
         write!(f, "trial {number} seed {seed} at {:.0} %: {blow}; ", moment * 100.0)?;
         match drill.again {
             Some(again) => write!(f, "granting again after {} ms; ", again.as_millis())?,
+            // Some are about something else.
+            None if !drill.figures.is_empty() => {}
             None => write!(f, "not seen granting again; ")?,
         }
         write!(f, "sold {} of {}; {said}", verdict.sold, verdict.stock)?;
@@ -289,6 +294,9 @@ impl fmt::Display for Trial {
             for finding in drill.findings.iter().skip(1) {
                 write!(f, "\n  {finding}")?;
             }
+        }
+        for figure in &drill.figures {
+            write!(f, "\n  {figure}")?;
         }
         match &self.evidence {
             Some(folder) => write!(f, "\n  evidence: {}", folder.display()),

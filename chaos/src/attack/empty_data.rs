@@ -7,5 +7,7 @@ pub(super) const HYPOTHESIS: &str = "DATA of no bytes ends its connection";
 
 pub(super) fn script() -> Script {
     let opening = [preface(&[]), call(1, END_HEADERS)].concat();
-    Script::new(opening, FLOODS_END_WITHIN).step(|_| frame(DATA, 0, 1, &[]).repeat(100))
+    Script::new(opening, FLOODS_END_WITHIN)
+        .why(&["flood_of_frames"])
+        .step(|_| frame(DATA, 0, 1, &[]).repeat(100))
 }

@@ -14,7 +14,7 @@ pub(super) fn script() -> Script {
     let headers = call(1, END_HEADERS);
     let (begin, rest) = headers.split_at(HEAD_BYTES + 1);
     let (opening, rest) = ([&preface(&[]), begin].concat(), rest.to_vec());
-    Script::new(opening, SLOW_ENDS_WITHIN).pause(PAUSE).step(move |n| {
+    Script::new(opening, SLOW_ENDS_WITHIN).why(&["frame"]).pause(PAUSE).step(move |n| {
         // When all of it has come, nothing comes.
         let at = usize::try_from(n).ok().and_then(|n| rest.get(n));
         at.map(|byte| vec![*byte]).unwrap_or_default()

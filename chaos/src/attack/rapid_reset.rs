@@ -10,7 +10,7 @@ const BATCH: u32 = 50;
 pub(super) const HYPOTHESIS: &str = "calls that are reset as they come end their connection";
 
 pub(super) fn script() -> Script {
-    Script::new(preface(&[]), FLOODS_END_WITHIN).step(|n| {
+    Script::new(preface(&[]), FLOODS_END_WITHIN).why(&["flood_of_resets"]).step(|n| {
         let calls = (n * BATCH..(n + 1) * BATCH).map(stream);
         let reset = |id| frame(RST_STREAM, 0, id, &8_u32.to_be_bytes());
         calls.flat_map(|id| [call(id, END_STREAM | END_HEADERS), reset(id)].concat()).collect()

@@ -5,13 +5,17 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use local::{PlaneExtras, Platform, PlatformPlan, StackOptions};
+use local::{
+    Authority, PlaneBinaries, PlaneExtras, PlaneSpec, Platform, PlatformPlan, StackOptions,
+};
 use proto::token::Role;
 use proto::wire::admin::sale::Class;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::closed::closed;
 use super::honest::Honest;
+use super::wire::Spoken;
 use super::{
     Attack, AttackError, AttackPlan, Means, Outcome, Tally, memory, message, proof, table,
 };
@@ -21,6 +25,13 @@ use crate::scene::{SaleTerms, Scene, SceneError};
 
 /// Where attackers come from: honest clients come from 127.0.0.1.
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+
+/// The routers that are struck: the one that honest clients ask, and one that speaks TLS.
+const ROUTER: &str = "router";
+const ENCRYPTED: &str = "router-tls";
+
+/// The name that the latter is known by.
+const ROUTER_NAME: &str = "spiffe://floodgate/router";
 
 /// The org whose sale honest clients look at.
 const ORG: &str = "acme";
@@ -63,8 +74,10 @@ async fn on_platform(
     scene.register(ORG, &signer).await?;
     let sale = scene.sale(ORG, &signer, &terms()).await?.name;
     let token = signer.token("buyer", Role::Buyer, scene.expires_s);
-    let router = platform.stack().endpoint("router")?;
-    let pid = platform.stack().pid("router").unwrap_or_default();
+    let router = platform.stack().endpoint(ROUTER)?;
+    if plan.attacks.iter().any(|attack| attack.port() != ROUTER) {
+        encrypted(platform).await?;
+    }
 
     let authorization = bearer(&token).map_err(SceneError::from)?;
     let honest = Honest::begin(&router.url, &sale, &authorization).await?;
@@ -78,7 +91,9 @@ async fn on_platform(
 
     let mut outcomes = Vec::new();
     for attack in &plan.attacks {
-        let target = Target { address: router.address, token: token.clone() };
+        let (stack, port, why) = (platform.stack(), attack.port(), attack.why());
+        let target = Target { address: stack.endpoint(port)?.address, token: token.clone() };
+        let known = closed(stack, port, why).await?;
         let struck = async {
             let tally = strike(*attack, plan, target).await;
             let during = honest.met().await;
@@ -88,12 +103,51 @@ async fn on_platform(
             (tally, during)
         };
         honest.phase();
+        let pid = stack.pid(port).unwrap_or_default();
         let ((tally, honest), memory) = memory::during(pid, struck).await?;
-        outcomes.push(Outcome { attack: *attack, tally: tally?, memory, honest });
+        let known = closed(stack, port, why).await?.saturating_sub(known);
+        outcomes.push(Outcome { attack: *attack, tally: tally?, memory, honest, known });
     }
     let timed = plan.lasts.is_some();
     table::draw(out, plan, &alone, &outcomes)?;
     Ok(proof(&outcomes, timed))
+}
+
+/// Starts a second router, whose port speaks TLS.
+async fn encrypted(platform: &Platform) -> Result<(), AttackError> {
+    let stack = platform.stack();
+    let files = Authority::found(&stack.folder().join("attacked"))?.issue("router", ROUTER_NAME)?;
+    let args = [
+        ("--etcd", stack.endpoint("etcd")?.url),
+        ("--tls-cert", files.cert.display().to_string()),
+        ("--tls-key", files.key.display().to_string()),
+    ];
+    let spec = PlaneSpec {
+        name: ENCRYPTED.to_owned(),
+        program: PlaneBinaries::find().program("floodgate-router")?,
+        args: args.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect(),
+        env: Vec::new(),
+    };
+    stack.start_plane(&spec).await?;
+    Ok(())
+}
+
+impl Attack {
+    /// The router that it strikes.
+    fn port(self) -> &'static str {
+        match self.means() {
+            Means::Wire(script) if script.spoken == Spoken::Tls => ENCRYPTED,
+            _ => ROUTER,
+        }
+    }
+
+    /// Why that closes its connections.
+    fn why(self) -> &'static [&'static str] {
+        match self.means() {
+            Means::Wire(script) => script.why,
+            Means::Messages(_) => &[],
+        }
+    }
 }
 
 fn terms() -> SaleTerms {

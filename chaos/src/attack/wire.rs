@@ -37,12 +37,37 @@ pub(super) struct Script {
     pause: Option<Duration>,
     /// The time in which it must be closed.
     pub(super) within: Duration,
+    /// Why the router says that it was, one of these; or with a GOAWAY.
+    pub(super) why: &'static [&'static str],
+    /// What is spoken, as far as it goes.
+    pub(super) spoken: Spoken,
+}
+
+/// See [`Script`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// HTTP/2, or nothing.
+    Http2,
+    /// HTTP/1.1.
+    Http1,
+    /// TLS, on a port of its own.
+    Tls,
 }
 
 impl Script {
     /// First these bytes, and then none.
     pub(super) fn new(opening: Vec<u8>, within: Duration) -> Script {
-        Script { opening, step: None, pause: None, within }
+        Script { opening, step: None, pause: None, within, why: &[], spoken: Spoken::Http2 }
+    }
+
+    /// The router closes it for one of these reasons, as its metrics name them.
+    pub(super) fn why(self, why: &'static [&'static str]) -> Script {
+        Script { why, ..self }
+    }
+
+    /// Another protocol is spoken.
+    pub(super) fn spoken(self, spoken: Spoken) -> Script {
+        Script { spoken, ..self }
     }
 
     /// Then these, step by step, from 0.
@@ -66,7 +91,7 @@ impl Script {
         let mut sent = 0;
         let ended = async {
             tokio::select! {
-                goaway = hear(reader) => goaway,
+                goaway = self.hear(reader) => goaway,
                 never = self.write(&mut writer, &mut sent) => never,
             }
         };
@@ -98,20 +123,26 @@ impl Script {
         }
         std::future::pending().await
     }
-}
 
-/// Reads to the end; the answer is the code of the GOAWAY, if there was one.
-async fn hear(mut reader: OwnedReadHalf) -> Option<u32> {
-    let mut goaway = None;
-    // Whatever goes wrong here is the end of the connection.
-    while let Ok((kind, payload)) = next(&mut reader).await {
-        if let (GOAWAY, Some(code)) =
-            (kind, payload.get(4..8).and_then(|code| code.try_into().ok()))
-        {
-            goaway = Some(u32::from_be_bytes(code));
+    /// Reads to the end; the answer is the code of the GOAWAY, if there was one.
+    async fn hear(&self, mut reader: OwnedReadHalf) -> Option<u32> {
+        if self.spoken != Spoken::Http2 {
+            // Whatever it says, nobody listens.
+            let mut bytes = [0; 4_096];
+            while reader.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+            return None;
         }
+        let mut goaway = None;
+        // Whatever goes wrong here is the end of the connection.
+        while let Ok((kind, payload)) = next(&mut reader).await {
+            if let (GOAWAY, Some(code)) =
+                (kind, payload.get(4..8).and_then(|code| code.try_into().ok()))
+            {
+                goaway = Some(u32::from_be_bytes(code));
+            }
+        }
+        goaway
     }
-    goaway
 }
 
 async fn next(reader: &mut OwnedReadHalf) -> io::Result<(u8, Vec<u8>)> {

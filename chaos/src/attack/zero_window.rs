@@ -14,5 +14,6 @@ pub(super) const HYPOTHESIS: &str =
 
 pub(super) fn script() -> Script {
     let calls = (0..CALLS).map(stream).flat_map(|id| [call(id, END_HEADERS), request(id)].concat());
-    Script::new(preface(&[(WINDOW, 0)]).into_iter().chain(calls).collect(), SLOW_ENDS_WITHIN)
+    let opening = preface(&[(WINDOW, 0)]).into_iter().chain(calls).collect();
+    Script::new(opening, SLOW_ENDS_WITHIN).why(&["narrow_window"])
 }

@@ -27,6 +27,8 @@ pub struct Setup {
     pub cells: u32,
     /// Processes in each.
     pub processes: u32,
+    /// Routers before them.
+    pub routers: u32,
     /// What the platform has besides.
     pub special: Special,
     /// Units that the crowd buys.
@@ -37,6 +39,11 @@ pub struct Setup {
     pub buyers: u32,
     /// They arrive within this time.
     pub arrive_within: Duration,
+    /// Instead of a crowd so many buyers come every second of that time, and pay for one unit each; 0: a crowd. There is
+    /// more than they want.
+    pub steady_per_s: u32,
+    /// For how long nothing happens, where what happens then is compared with that.
+    pub lead: Duration,
     /// How they behave.
     pub habits: Habits,
     /// Tickets admitted a second.
@@ -56,11 +63,14 @@ impl Default for Setup {
         Setup {
             cells: 2,
             processes: 2,
+            routers: 1,
             special: Special::None,
             stock: 300,
             cap: 2,
             buyers: 350,
             arrive_within: Duration::from_millis(1_200),
+            steady_per_s: 0,
+            lead: Duration::ZERO,
             habits: Habits {
                 abandon: 0.05,
                 cancel: 0.05,
@@ -84,6 +94,11 @@ impl Default for Setup {
 }
 
 impl Setup {
+    /// Whether buyers come for every unit, so that none may be left.
+    pub(crate) fn sells_out(&self) -> bool {
+        self.live_orders == 0 && self.steady_per_s == 0
+    }
+
     /// How long it takes those to come who come before the crowd.
     pub fn fill_time(&self) -> Duration {
         let per_s = self.live_orders_per_s.max(1);

@@ -16,8 +16,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout, timeout_at};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
+use super::balancer::Routers;
 use super::buyer::Buyer;
 use super::{LoadOutcome, LoadPlan, Shared, Shop, page};
 
@@ -36,13 +37,15 @@ pub(super) async fn drive(
     routers: &[Endpoint],
     shared: Arc<Shared>,
 ) -> LoadOutcome {
+    let routers = Routers::new(routers);
+    let _looked_after = routers.look_after();
     let mut shops = Vec::new();
     let mut lines = 0;
     for (number, crowd) in (0..).zip(plan.crowds) {
-        let channels = connect(routers, lines, crowd.connections);
+        let balancer = routers.connect(lines, crowd.connections);
         lines += crowd.connections;
         let (shared, closed) = (Arc::clone(&shared), shared.stop.child_token());
-        shops.push(Arc::new(Shop { shared, number, crowd, channels, closed }));
+        shops.push(Arc::new(Shop { shared, number, crowd, balancer, closed }));
     }
     let pages: Vec<_> =
         shops.iter().map(|shop| tokio::spawn(page::watch(Arc::clone(shop)))).collect();
@@ -73,12 +76,6 @@ pub(super) async fn drive(
         quiet,
         took,
     }
-}
-
-/// Connections are made when they are first used, and again when they break.
-fn connect(routers: &[Endpoint], first: usize, count: usize) -> Vec<Channel> {
-    let endpoints = routers.iter().cycle().skip(first % routers.len().max(1));
-    endpoints.take(count).map(Endpoint::connect_lazy).collect()
 }
 
 /// Sends the buyers of some sales, from a thread of its own, and waits until the last has gone.

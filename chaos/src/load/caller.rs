@@ -18,6 +18,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use super::balancer::is_not_taken;
 use super::{CallKind, Outcome, Sample, Shop, micros};
 use crate::id::{BuyerKey, OrderId};
 use crate::told::{Ask, OrderState, OrderTold, Said, TicketTold, Told};
@@ -55,7 +56,8 @@ enum Reply {
 pub(super) struct Caller {
     shop: Arc<Shop>,
     buyer: u32,
-    client: StorefrontServiceClient<Channel>,
+    /// Which connection is theirs.
+    place: usize,
     token: MetadataValue<Ascii>,
     /// The ticket as it was given last.
     pub(super) ticket: String,
@@ -71,10 +73,8 @@ impl Caller {
     pub(super) fn new(shop: &Arc<Shop>, place: usize, card: &'static str) -> Option<Caller> {
         let buyer = shop.crowd.buyers.get(place)?.number;
         let token = shop.crowd.tokens.get(place)?.clone();
-        let channel = shop.channels.get(place % shop.channels.len().max(1))?.clone();
-        let client = StorefrontServiceClient::new(channel);
         let (shop, ticket) = (Arc::clone(shop), String::new());
-        Some(Caller { shop, buyer, client, token, ticket, bucket: None, card })
+        Some(Caller { shop, buyer, place, token, ticket, bucket: None, card })
     }
 
     /// Asks once. `hang_up_after`: the buyer does not wait for the answer any longer.
@@ -120,18 +120,35 @@ impl Caller {
         answer
     }
 
-    async fn send(&mut self, ask: &Ask, limit: Duration) -> Result<Reply, Status> {
+    /// Sends it to a router, and to another one if that did not take it.
+    async fn send(&self, ask: &Ask, limit: Duration) -> Result<Reply, Status> {
+        let nowhere = || Status::unavailable("there is no router");
+        let line = self.shop.balancer.line(self.place).ok_or_else(nowhere)?;
+        let sent = self.send_on(line.channel.clone(), ask, limit).await;
+        let other = match &sent {
+            Err(status) if is_not_taken(status) => self.shop.balancer.other(self.place, &line),
+            _ => None,
+        };
+        let Some(other) = other else { return sent };
+        if let Some(live) = self.shop.shared.live.sale(self.shop.number) {
+            live.count_moved();
+        }
+        self.send_on(other.channel, ask, limit).await
+    }
+
+    async fn send_on(&self, channel: Channel, ask: &Ask, limit: Duration) -> Result<Reply, Status> {
+        let mut client = StorefrontServiceClient::new(channel);
         let sale = || self.shop.crowd.sale.clone();
         let name = |order: &OrderId| format!("{}/orders/{order}", self.shop.crowd.sale);
         match ask {
             Ask::Join => {
                 let request = self.request(JoinRequest { sale: sale() }, limit);
-                self.client.join(request).await.map(|reply| ticket_of(reply.into_inner()))
+                client.join(request).await.map(|reply| ticket_of(reply.into_inner()))
             }
             Ask::GetTicket => {
                 let message = GetTicketRequest { sale: sale(), ticket: self.ticket.clone() };
                 let request = self.request(message, limit);
-                self.client.get_ticket(request).await.map(|reply| ticket_of(reply.into_inner()))
+                client.get_ticket(request).await.map(|reply| ticket_of(reply.into_inner()))
             }
             Ask::Reserve { request, quantity } => {
                 let message = ReserveRequest {
@@ -141,7 +158,7 @@ impl Caller {
                     request_id: request.uuid(),
                 };
                 let request = self.request(message, limit);
-                self.client.reserve(request).await.map(|reply| order_of(reply.into_inner()))
+                client.reserve(request).await.map(|reply| order_of(reply.into_inner()))
             }
             Ask::Checkout { order } => {
                 let payment_method = self.card.to_owned();
@@ -151,15 +168,15 @@ impl Caller {
                     ..CheckoutRequest::default()
                 };
                 let request = self.request(message, limit);
-                self.client.checkout(request).await.map(|reply| order_of(reply.into_inner()))
+                client.checkout(request).await.map(|reply| order_of(reply.into_inner()))
             }
             Ask::CancelOrder { order } => {
                 let request = self.request(CancelOrderRequest { name: name(order) }, limit);
-                self.client.cancel_order(request).await.map(|reply| order_of(reply.into_inner()))
+                client.cancel_order(request).await.map(|reply| order_of(reply.into_inner()))
             }
             Ask::GetOrder { order } => {
                 let request = self.request(GetOrderRequest { name: name(order) }, limit);
-                self.client.get_order(request).await.map(|reply| order_of(reply.into_inner()))
+                client.get_order(request).await.map(|reply| order_of(reply.into_inner()))
             }
         }
     }

@@ -62,6 +62,7 @@ pub struct SaleLive {
     ends: [AtomicU64; End::ALL.len()],
     refusals: AtomicU64,
     unknown: AtomicU64,
+    moved: AtomicU64,
     in_flight: AtomicU64,
     /// Units of holds that were told, by bucket; none is taken off again.
     units_told: [AtomicU64; BUCKETS_MAX],
@@ -109,6 +110,7 @@ impl SaleLive {
             ends: std::array::from_fn(|_| AtomicU64::new(0)),
             refusals: AtomicU64::new(0),
             unknown: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             in_flight: AtomicU64::new(0),
             units_told: counters(),
             reserves_in_flight: counters(),
@@ -150,6 +152,11 @@ impl SaleLive {
     /// Calls whose outcome was unknown.
     pub fn unknown(&self) -> u64 {
         read(&self.unknown)
+    }
+
+    /// Calls that one router did not take, and that went to another.
+    pub fn moved(&self) -> u64 {
+        read(&self.moved)
     }
 
     /// Calls under way.
@@ -216,6 +223,10 @@ impl SaleLive {
 
     pub(super) fn count_unknown(&self) {
         add(&self.unknown, 1);
+    }
+
+    pub(super) fn count_moved(&self) {
+        add(&self.moved, 1);
     }
 
     pub(super) fn show_page(&self, page: PageTold) {

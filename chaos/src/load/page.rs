@@ -25,8 +25,8 @@ pub(super) async fn watch(shop: Arc<Shop>) {
 }
 
 async fn follow(shop: &Shop) -> Result<(), Status> {
-    let Some(channel) = shop.channels.first() else { return Ok(()) };
-    let mut client = StorefrontServiceClient::new(channel.clone());
+    let Some(line) = shop.balancer.line(0) else { return Ok(()) };
+    let mut client = StorefrontServiceClient::new(line.channel);
     let mut request = Request::new(WatchSaleRequest { sale: shop.crowd.sale.clone() });
     request.metadata_mut().insert("authorization", shop.crowd.page_token.clone());
     let mut states = client.watch_sale(request).await?.into_inner();

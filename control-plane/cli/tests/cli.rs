@@ -60,6 +60,8 @@ impl Desk {
         let config = Config {
             etcd: vec![etcd.clone()],
             platform_key: URL_SAFE_NO_PAD.decode(public.trim()).unwrap().try_into().unwrap(),
+            address_calls_per_s: 0,
+            proxies: Vec::new(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
             bucket_units_max: 250_000,

@@ -7,5 +7,6 @@ mod fleet;
 mod life;
 mod moves;
 mod plane;
+mod quota;
 mod sales;
 mod stock;

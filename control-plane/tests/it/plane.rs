@@ -153,6 +153,8 @@ impl World {
         Config {
             etcd: vec![self.url.clone()],
             platform_key: key(PLATFORM_KEY).public_key().as_ref().try_into().unwrap(),
+            address_calls_per_s: 0,
+            proxies: Vec::new(),
             cells_per_org: 3,
             warm_lead_ms: 60_000,
             bucket_units_max: 250_000,
@@ -160,11 +162,15 @@ impl World {
     }
 
     pub(crate) async fn serve(&self) -> Instance {
+        self.serve_as(self.config()).await
+    }
+
+    pub(crate) async fn serve_as(&self, config: Config) -> Instance {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Drain::new();
         let metrics = Metrics::new("control-plane", "0").unwrap();
-        let (config, clock) = (self.config(), self.clock.clone());
+        let clock = self.clock.clone();
         let serving = serve(
             listener,
             ServerOptions::default(),

@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +32,7 @@ struct Shared {
     running: Mutex<BTreeMap<&'static str, usize>>,
     panics: Mutex<Option<Counters>>,
     readiness: Readiness,
+    behind: OnceLock<Drain>,
 }
 
 /// The grace ran out before every task had ended.
@@ -52,6 +53,17 @@ impl Drain {
     /// Nothing runs and nothing has been told to end.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The drain of those whom the tasks of this one still need to finish what they have: it begins when these have
+    /// ended, or when their grace is over. There is one, however often it is asked for.
+    pub fn behind(&self) -> Drain {
+        let behind = self.0.behind.get_or_init(|| {
+            let panics = self.0.panics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (panics, readiness) = (Mutex::new(panics), self.readiness());
+            Drain(Arc::new(Shared { panics, readiness, ..Shared::default() }))
+        });
+        behind.clone()
     }
 
     /// Runs a task that ends by itself once the drain begins. `name` stands in logs and metrics.
@@ -96,15 +108,7 @@ impl Drain {
     ) where
         F: Future<Output = ()> + Send + 'static,
     {
-        let running = Running::enter(self.clone(), name);
-        // An async block would keep the task's memory twice: as it was taken and as it is awaited.
-        let task = AssertUnwindSafe(task).catch_unwind().map(move |ended| {
-            if ended.is_err() {
-                running.drain.count_panic(name);
-                spoil(&running.drain);
-            }
-            drop(running);
-        });
+        let task = tracked(self, name, task, spoil);
         drop(match workers {
             Some(workers) => self.0.tracker.spawn_on(task, workers),
             None => self.0.tracker.spawn(task),
@@ -143,18 +147,30 @@ impl Drain {
         self.0.token.cancel();
     }
 
-    /// Begins the drain if nobody did, and waits at most `grace` for all tasks to end. The error
-    /// says who still runs; those tasks are left running.
+    /// Begins the drain if nobody did, and waits at most `grace` for all tasks to end, and then for those
+    /// [`Drain::behind`]. The error says who still runs; those tasks are left running.
     pub async fn finish(&self, grace: Duration) -> Result<(), Overrun> {
-        self.begin();
-        self.0.tracker.close();
-        if timeout(grace, self.0.tracker.wait()).await.is_ok() {
+        let until = Instant::now() + grace;
+        let mut running = self.end(until).await;
+        if let Some(behind) = self.0.behind.get() {
+            running.extend(behind.end(until).await);
+        }
+        if running.is_empty() {
             return Ok(());
         }
-        let running = self.running();
         let names: Vec<_> =
             running.iter().map(|(name, count)| format!("{name}: {count}")).collect();
         Err(Overrun { count: running.values().sum(), names: names.join(", "), grace })
+    }
+
+    /// Begins the drain and waits for its tasks; the answer is who still runs then.
+    async fn end(&self, until: Instant) -> BTreeMap<&'static str, usize> {
+        self.begin();
+        self.0.tracker.close();
+        match timeout_at(until, self.0.tracker.wait()).await {
+            Ok(()) => BTreeMap::new(),
+            Err(_) => self.running().clone(),
+        }
     }
 
     /// The readiness that this drain spoils when it is announced or when a task panics.
@@ -183,6 +199,27 @@ impl Drain {
     fn running(&self) -> MutexGuard<'_, BTreeMap<&'static str, usize>> {
         self.0.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A task that is counted while it runs. An async block would keep the task's memory twice: as it was taken and as it is
+/// awaited.
+fn tracked<F>(
+    drain: &Drain,
+    name: &'static str,
+    task: F,
+    spoil: impl FnOnce(&Drain) + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let running = Running::enter(drain.clone(), name);
+    AssertUnwindSafe(task).catch_unwind().map(move |ended| {
+        if ended.is_err() {
+            running.drain.count_panic(name);
+            spoil(&running.drain);
+        }
+        drop(running);
+    })
 }
 
 /// What the panic of a task does to its process.
@@ -252,78 +289,4 @@ impl Drop for Running {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GRACE: Duration = Duration::from_secs(5);
-
-    #[tokio::test]
-    async fn finish_waits_for_tasks_that_obey() {
-        let drain = Drain::new();
-        let (done, ended) = tokio::sync::oneshot::channel();
-        let token = drain.token();
-        drain.spawn("obedient", async move {
-            token.cancelled().await;
-            done.send(()).unwrap();
-        });
-        drain.finish(GRACE).await.unwrap();
-        ended.await.unwrap();
-        assert!(!drain.readiness().is_ready());
-    }
-
-    #[tokio::test]
-    async fn finish_waits_for_tasks_on_other_threads() {
-        let others = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("others")
-            .enable_all()
-            .build()
-            .unwrap();
-        let drain = Drain::new();
-        let (say, said) = tokio::sync::oneshot::channel();
-        let token = drain.token();
-        drain.spawn_on(others.handle(), "obedient", async move {
-            token.cancelled().await;
-            say.send(std::thread::current().name().map(str::to_owned)).unwrap();
-        });
-        drain.spawn_call_on(others.handle(), "clumsy", async { panic!("on purpose") });
-        drain.finish(GRACE).await.unwrap();
-        assert_eq!(said.await.unwrap().as_deref(), Some("others"));
-        assert_eq!(drain.readiness().missing(), ["draining"], "a call's panic spoils nothing");
-        others.shutdown_background();
-    }
-
-    #[tokio::test]
-    async fn finish_names_those_who_overrun() {
-        let drain = Drain::new();
-        drain.spawn("deaf", std::future::pending());
-        drain.spawn("deaf", std::future::pending());
-        drain.spawn("obedient", async {});
-        let grace = Duration::from_millis(50);
-        let overrun = drain.finish(grace).await.unwrap_err();
-        assert_eq!(overrun, Overrun { count: 2, names: "deaf: 2".to_owned(), grace });
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_counted_and_spoils_readiness() {
-        let metrics = Metrics::new("test", "0").unwrap();
-        let drain = Drain::new();
-        drain.count_panics(&metrics);
-        drain.spawn("clumsy", async { panic!("on purpose") });
-        let mut ready = drain.readiness().watch();
-        ready.wait_for(|ready| !ready).await.unwrap();
-        assert_eq!(drain.readiness().missing(), ["task clumsy"]);
-        drain.finish(GRACE).await.unwrap();
-        let text = metrics.text().unwrap();
-        assert!(text.contains(r#"floodgate_task_panics_total{task="clumsy"} 1"#), "{text}");
-    }
-
-    #[tokio::test]
-    async fn an_announced_process_is_unready_but_works_on() {
-        let drain = Drain::new();
-        drain.announce();
-        drain.announced().await;
-        assert!(!drain.has_begun());
-        assert_eq!(drain.readiness().missing(), ["draining"]);
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@
 //! - [`telemetry`] and [`metric`]: JSON logs, sampled traces, and metrics that cost an addition.
 //! - [`decisions`]: what the control plane last wrote to etcd, known even when etcd is gone;
 //!   [`lease`]: a key there that says that this process lives.
+//! - [`rate`]: how often somebody may do something.
 //! - [`clock`]: the only reader of the wall clock.
 //!
 //! Nothing here knows what a sale is.
@@ -26,6 +27,7 @@ pub mod etcd;
 pub mod lease;
 pub mod metric;
 pub mod process;
+pub mod rate;
 pub mod readiness;
 pub mod server;
 pub mod telemetry;

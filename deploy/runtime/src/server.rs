@@ -17,6 +17,7 @@ mod connection;
 mod explained;
 mod frames;
 mod front;
+mod guard;
 mod metered;
 mod peer;
 mod pulse;
@@ -41,7 +42,7 @@ use crate::metric::Metrics;
 use crate::readiness::SERVING;
 use crate::tls::TlsServer;
 
-pub use connected::Connection;
+pub use connected::{Connection, Leaving};
 pub use explained::{Explained, Explaining};
 pub use front::Front;
 pub use peer::{BadNetwork, Network, Peer, Proxies};
@@ -85,10 +86,11 @@ pub struct ServerOptions {
     /// What else than calls a peer may send; none: it is trusted, and neither counted nor watched.
     pub frames: Option<FrameLimits>,
     /// Time in which a frame that was begun must end, and in which a peer must take something of
-    /// what waits for it; at most so long, at least two thirds of it. Between two calls of HTTP/1.1
-    /// no more passes.
+    /// what waits for it; at most so long, at least two thirds of it. Of HTTP/1.1: the time for
+    /// headers, from the end of the call before.
     pub stall_timeout: Duration,
-    /// Time in which one of the requests under way must come to its end.
+    /// Time in which one of the requests under way must come to its end; of HTTP/1.1 its answer's
+    /// beginning.
     pub request_timeout: Duration,
     /// Time after which a connection breaks whose peer has not taken a byte of what waits for it.
     pub unread_timeout: Duration,
@@ -116,11 +118,19 @@ pub struct FrameLimits {
     pub others_max: u32,
     /// Bytes that each answer must have room for from the start; 0: none.
     pub window_min_bytes: u32,
+    /// Requests of HTTP/1.1 that may come in one go, ahead of their answers.
+    pub requests_at_once_max: u32,
 }
 
 impl Default for FrameLimits {
     fn default() -> Self {
-        Self { asks_max: 128, resets_max: 128, others_max: 4_096, window_min_bytes: 256 }
+        Self {
+            asks_max: 128,
+            resets_max: 128,
+            others_max: 4_096,
+            window_min_bytes: 256,
+            requests_at_once_max: 64,
+        }
     }
 }
 
@@ -167,24 +177,47 @@ pub async fn serve(
     serve_service(listener, Routed::new(routes), options, metrics, drain).await;
 }
 
-/// As [`serve`], for any service that is always ready: a generated gRPC server, an axum router, or
-/// [`Front`]. `poll_ready` is not called, and `grpc-timeout` is the service's to keep ([`deadline`]).
-pub async fn serve_service<S, B>(
+/// What a port can be served with: a generated gRPC server, an axum router, or [`Front`]. It is always ready:
+/// `poll_ready` is not called.
+pub trait Served:
+    Service<
+        Request<Incoming>,
+        Response = Response<<Self as Served>::Answer>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+    /// The body of its answers.
+    type Answer: Body<Data = Bytes, Error: Into<StdError>> + Send + 'static;
+}
+
+impl<S, B> Served for S
+where
+    S: Service<
+            Request<Incoming>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static,
+    B: Body<Data = Bytes, Error: Into<StdError>> + Send + 'static,
+{
+    type Answer = B;
+}
+
+/// As [`serve`], for any service. `grpc-timeout` is the service's to keep ([`deadline`]).
+pub async fn serve_service<S: Served>(
     listener: TcpListener,
     service: S,
     options: ServerOptions,
     metrics: Metrics,
     drain: Drain,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
-{
+) {
     let door = accept::Door::new(&options, &metrics);
     if let Some(tls) = &options.tls {
         tls.follow(options.name, &metrics, &drain);
@@ -195,10 +228,12 @@ pub async fn serve_service<S, B>(
         let peer = options.peers.then_some(peer);
         let connection = stream.peer_addr().ok();
         let (protocols, token) = (protocols.clone(), drain.token());
+        let leaving = Leaving::default();
         let service = peer::Peered::new(service.clone(), peer);
-        let service = connected::Connected::new(service, connection, options.connected);
+        let told = leaving.clone();
+        let service = connected::Connected::new(service, connection, told, options.connected);
         drain.spawn_call("connection", async move {
-            connection::serve(stream, protocols, service, token).await;
+            connection::serve(stream, protocols, service, (token, leaving)).await;
             drop(entered);
         });
     })

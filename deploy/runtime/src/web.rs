@@ -24,6 +24,7 @@ mod problem;
 mod request;
 mod table;
 mod template;
+mod timed;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -44,6 +45,7 @@ use tonic::codegen::{Body as HttpBody, Service, StdError};
 use tonic::{Code, Status};
 use tonic_web::GrpcWebLayer;
 use tower::Layer;
+use tower::util::MapRequest;
 
 use crate::metric::{Counter, Counters, Metrics};
 pub(crate) use frame::framed;
@@ -53,6 +55,7 @@ use cors::Cors;
 use frame::Messages;
 use problem::Refusal;
 use table::Table;
+use timed::Timed;
 
 /// Where the document lies.
 const DOCUMENT: &str = "/openapi.json";
@@ -95,7 +98,7 @@ pub struct WebLimits {
     pub path_bytes_max: usize,
     /// Bytes of a JSON body.
     pub body_bytes_max: usize,
-    /// Time in which a body must have come.
+    /// Time in which a body must have come, of JSON or of gRPC-Web.
     pub body_time_max: Duration,
     /// Bytes of the message that a request makes.
     pub message_bytes_max: usize,
@@ -244,7 +247,12 @@ impl Spoken {
         let mut answer = if is_grpc_web(request.headers()) {
             self.as_grpc_web.add(1);
             request.extensions_mut().insert(SpokenAs("grpc-web"));
-            let Ok(answer) = GrpcWebLayer::new().layer(grpc).call(request).await;
+            let within = self.limits.body_time_max;
+            let timed = move |request: Request<Body>| {
+                request.map(|body| Body::new(Timed::new(body, within)))
+            };
+            let mut unpacked = GrpcWebLayer::new().layer(MapRequest::new(grpc, timed));
+            let Ok(answer) = unpacked.call(request).await;
             answer
         } else {
             self.as_json.add(1);

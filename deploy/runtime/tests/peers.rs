@@ -231,3 +231,37 @@ async fn an_old_connection_is_told_to_go_and_closed_when_it_stays() {
     assert!(ended.is_err(), "{ended:?}");
     eventually("it is counted", SOON, async || closed(&served, "age") == 1.0).await;
 }
+
+/// What is asked for over HTTP/1.1; the answer is that of the health service, or none.
+const ASKED: &str = "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nhost: x\r\n\
+                     content-type: application/grpc\r\ncontent-length: 5\r\n\r\n\0\0\0\0\0";
+
+#[tokio::test]
+async fn a_peer_of_http1_that_asks_too_much_or_stands_still_loses_its_connection() {
+    let frames = FrameLimits { requests_at_once_max: 20, ..FrameLimits::default() };
+    let options = ServerOptions { http1: true, frames: Some(frames), ..quick() };
+    let served = Served::standard(options).await;
+    let half = ASKED.len() / 2;
+    for (what, why, says) in [
+        ("half of the headers", None, ASKED[..half].to_owned()),
+        ("half of the body", Some("request"), ASKED[..ASKED.len() - 2].to_owned()),
+        ("many requests", Some("flood_of_requests"), ASKED.repeat(100)),
+        // Between two calls it may rest for a while, and no longer.
+        ("a request, and then nothing", None, ASKED.to_owned()),
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        stream.write_all(says.as_bytes()).await.unwrap();
+        assert!(is_closed(&mut stream).await, "{what}");
+        if let Some(why) = why {
+            eventually(what, SOON, async || closed(&served, why) == 1.0).await;
+        }
+    }
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(ASKED.repeat(10).as_bytes()).await.unwrap();
+    let (mut heard, mut bytes) = (String::new(), [0; 4_096]);
+    while heard.matches("HTTP/1.1 200 OK").count() < 10 {
+        let count = timeout(SOON, stream.read(&mut bytes)).await.unwrap().unwrap();
+        assert!(count > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+}

@@ -121,6 +121,11 @@ async fn nothing_is_read_beyond_its_limit() {
     let never = futures_util::stream::pending::<Result<Frame<Bytes>, tonic::Status>>();
     let answer = send("POST", path, &[TOKEN, JSON], Body::new(StreamBody::new(never))).await;
     assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    let never = futures_util::stream::pending::<Result<Frame<Bytes>, tonic::Status>>();
+    let grpc_web = [("content-type", "application/grpc-web+proto")];
+    let body = Body::new(StreamBody::new(never));
+    let answer = send("POST", &format!("/{NAME}/Echo"), &grpc_web, body).await;
+    assert_eq!(answer.headers()["grpc-status"], "4", "{answer:?}");
 }
 
 #[tokio::test]

@@ -71,12 +71,12 @@ impl StorefrontService for StorefrontApi {
         &self,
         request: Request<WatchSaleRequest>,
     ) -> Result<Response<Self::WatchSaleStream>, Status> {
-        let who = Who::of(request.extensions());
+        let (who, leaving) = (Who::of(request.extensions()), request.extensions().get().cloned());
         let (call, request) = Incoming::of(CallName::WatchSale, request);
         let answer = async {
             let sale = self.shown(&call, &request.sale)?;
             let who = who.through(&self.edge.proxies, &call.headers);
-            self.watches.watch(&self.edge, sale, who)
+            self.watches.watch(&self.edge, sale, who, leaving)
         };
         let frames = self.edge.run(&call, answer).await?.into_inner();
         let mut told = Response::new(tokio_stream::empty());

@@ -21,7 +21,7 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
@@ -61,7 +61,7 @@ struct Dialled {
 }
 
 impl Links {
-    /// Nobody is dialled yet; in the clear without `tls`.
+    /// Nobody is dialled yet; in the clear without `tls`. All links end with the drain: it has to outlast the calls.
     pub(crate) fn new(
         states: Arc<States>,
         tls: Option<TlsClient>,
@@ -122,7 +122,20 @@ impl Links {
         all.filter(is_it).max_by_key(|process| process.is_up()).cloned()
     }
 
-    /// Sees a change whenever somebody may be asked again who could not be.
+    /// Waits until every process that is known has said what it keeps, but no longer than this: some may be dead.
+    pub(crate) async fn met(&self, most: Duration) {
+        let mut risen = self.risen();
+        let all = async { while !self.all_heard() && risen.changed().await.is_ok() {} };
+        // Whoever has not been heard by then is not waited for.
+        drop(timeout(most, all).await);
+    }
+
+    fn all_heard(&self) -> bool {
+        let known = self.lock();
+        known.processes.values().all(|dialled| dialled.process.silence() < Duration::MAX)
+    }
+
+    /// Sees a change whenever somebody may be asked again who could not be, or spoke for the first time.
     pub(crate) fn risen(&self) -> watch::Receiver<u64> {
         self.common.risen.subscribe()
     }
@@ -239,9 +252,13 @@ async fn listen(process: &Arc<Process>, common: &Common, pause_ms: &mut u64) -> 
         match told.message().await {
             Ok(Some(message)) => {
                 *pause_ms = PAUSE_MS.0;
-                process.heard(message.draining);
                 for state in message.buckets {
                     common.states.hear(state, process);
+                }
+                let first = process.silence() == Duration::MAX;
+                process.heard(message.draining);
+                if first {
+                    common.risen.send_modify(|times| *times += 1);
                 }
             }
             Ok(None) => return Status::unavailable("the process ended its news"),

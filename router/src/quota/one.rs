@@ -1,7 +1,7 @@
 //! The rate of one subject that is always there: an org, or everybody. One word, no lock.
 
-use super::gcra::Allowance;
 use crate::shed::Worth;
+use runtime::rate::Allowance;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module.

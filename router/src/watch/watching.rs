@@ -4,6 +4,7 @@ use super::board::Told;
 use super::seats::Seat;
 use bytes::Bytes;
 use futures_util::Stream;
+use runtime::server::Leaving;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
@@ -17,15 +18,24 @@ pub(super) struct Watching {
     /// Of the last frame.
     number: u64,
     changes: WatchStream<Told>,
+    /// Whether the connection is: then it ends, so that the watcher comes again, perhaps elsewhere. The newest is told often
+    /// enough for that to be seen in time.
+    leaving: Option<Leaving>,
     /// Given back when the stream is dropped.
     _seat: Seat,
 }
 
 impl Watching {
     /// The stream of a watcher who has joined with `told`.
-    pub(super) fn new(told: Told, changes: watch::Receiver<Told>, seat: Seat) -> Watching {
+    pub(super) fn new(
+        told: Told,
+        changes: watch::Receiver<Told>,
+        leaving: Option<Leaving>,
+        seat: Seat,
+    ) -> Watching {
+        let (first, number) = (Some(told.frame), told.number);
         let changes = WatchStream::from_changes(changes);
-        Watching { first: Some(told.frame), number: told.number, changes, _seat: seat }
+        Watching { first, number, changes, leaving, _seat: seat }
     }
 }
 
@@ -35,6 +45,9 @@ impl Stream for Watching {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(first));
+        }
+        if self.leaving.as_ref().is_some_and(Leaving::is_so) {
+            return Poll::Ready(None);
         }
         loop {
             let told = ready!(Pin::new(&mut self.changes).poll_next(context));

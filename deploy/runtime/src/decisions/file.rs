@@ -72,7 +72,8 @@ pub(super) async fn load(path: &Path, ranges: &[Range], counters: &Counters) -> 
     }
 }
 
-/// Writes the file after every change, at most once in [`WRITE_EVERY`], and a last time at the end.
+/// Writes the file after every change, at most once in [`WRITE_EVERY`], and a last time at the end, which says how old all
+/// of it is: etcd may have told for long that nothing has changed.
 pub(super) async fn keep(
     path: PathBuf,
     decisions: Decisions,
@@ -92,7 +93,8 @@ pub(super) async fn keep(
         }
         let last = end.is_cancelled();
         let now = *version.borrow_and_update();
-        if now != written && write(&path, &decisions, &counters).await {
+        let due = now != written || last && decisions.is_known();
+        if due && write(&path, &decisions, &counters).await {
             written = now;
         }
         if last {

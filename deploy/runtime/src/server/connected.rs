@@ -4,6 +4,8 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use http::Request;
@@ -14,22 +16,40 @@ use tonic::codegen::Service;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Connection(pub SocketAddr);
 
+/// Whether a call's connection is about to end, because of its age or with the process: an extension of its request beside
+/// [`Connection`]. An answer that goes on and on should come to its end then; otherwise it is broken off.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// Whether it is so by now. Nobody is woken when it becomes so.
+    pub fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// It is so from now on.
+    pub fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A service on one connection, some of whose calls are told of it.
 #[derive(Clone, Debug)]
 pub(super) struct Connected<S> {
     service: S,
-    connection: Option<Connection>,
+    connection: Option<(Connection, Leaving)>,
     paths: &'static [&'static str],
 }
 
 impl<S> Connected<S> {
-    /// Calls whose paths end like one of `paths` are told of the connection of `peer`.
+    /// Calls whose paths end like one of `paths` are told of the connection of `peer`, which is `leaving` or not yet.
     pub(super) fn new(
         service: S,
         peer: Option<SocketAddr>,
+        leaving: Leaving,
         paths: &'static [&'static str],
     ) -> Connected<S> {
-        Connected { service, connection: peer.map(Connection), paths }
+        Connected { service, connection: peer.map(|peer| (Connection(peer), leaving)), paths }
     }
 }
 
@@ -47,10 +67,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let path = request.uri().path();
-        if let Some(connection) = self.connection
+        if let Some((connection, leaving)) = &self.connection
             && self.paths.iter().any(|end| path.ends_with(end))
         {
+            let (connection, leaving) = (*connection, leaving.clone());
             request.extensions_mut().insert(connection);
+            request.extensions_mut().insert(leaving);
         }
         self.service.call(request)
     }
@@ -90,7 +112,8 @@ mod tests {
             ("/", false),
         ] {
             for peer in [Some(peer), None] {
-                let mut service = Connected::new(Tells, peer, &["/Watch", "/events"]);
+                let leaving = Leaving::default();
+                let mut service = Connected::new(Tells, peer, leaving, &["/Watch", "/events"]);
                 let request = Request::get(path).body(()).unwrap();
                 let Ok(connection) = service.call(request).await;
                 assert_eq!(connection, peer.filter(|_| told).map(Connection), "{path}");

@@ -8,9 +8,6 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -18,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::codegen::{Body, Service, StdError};
 
 use super::answer::Answer;
 use super::frames::PREFACE;
+use super::guard::{Guard, Guarded};
 use super::metered::Metered;
 use super::pulse::{Patience, Pulse, Why, watch};
 use super::tls::{Shaken, handshake};
-use super::{FrameLimits, ServerOptions};
+use super::{FrameLimits, Leaving, Served, ServerOptions};
 use crate::metric::{Counter, Counters, Metrics};
 use crate::tls::TlsServer;
 
@@ -52,6 +49,9 @@ enum Spoken {
     Http1,
     Http2,
 }
+
+/// What tells a connection to end, and by what its long calls are told.
+pub(super) type End = (CancellationToken, Leaving);
 
 impl Protocols {
     pub(super) fn new(options: &ServerOptions, metrics: &Metrics) -> Self {
@@ -111,21 +111,12 @@ impl Protocols {
 }
 
 /// Serves `stream` until the peer leaves, it breaks, or it has ended after `end`.
-pub(super) async fn serve<S, B>(
+pub(super) async fn serve<S: Served>(
     stream: TcpStream,
     protocols: Arc<Protocols>,
     service: S,
-    end: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
-{
+    end: End,
+) {
     if protocols.tls.is_some() {
         return Box::pin(encrypted(stream, protocols, service, end)).await;
     }
@@ -139,21 +130,7 @@ pub(super) async fn serve<S, B>(
 }
 
 /// The same behind TLS.
-async fn encrypted<S, B>(
-    stream: TcpStream,
-    protocols: Arc<Protocols>,
-    service: S,
-    end: CancellationToken,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
-{
+async fn encrypted<S: Served>(stream: TcpStream, protocols: Arc<Protocols>, service: S, end: End) {
     let Some(tls) = &protocols.tls else { return };
     match Box::pin(handshake(stream, tls, protocols.handshake_timeout)).await {
         Some(Shaken { stream, is_http2 }) => {
@@ -165,27 +142,30 @@ async fn encrypted<S, B>(
 }
 
 /// Serves what is known to begin with `spoken`.
-async fn speak<T, S, B>(
-    io: T,
-    spoken: Spoken,
-    protocols: &Protocols,
-    service: S,
-    end: CancellationToken,
-) where
+async fn speak<T, S>(io: T, spoken: Spoken, protocols: &Protocols, service: S, end: End)
+where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>
-        + Clone
-        + Send
-        + Sync
-        + 'static,
-    S::Future: Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<StdError>,
+    S: Served,
 {
-    let metered = protocols.frames.as_ref().filter(|_| matches!(spoken, Spoken::Http2));
-    let pulse = metered.map(|_| Arc::<Pulse>::default());
+    let closed = match (spoken, &protocols.http1) {
+        (Spoken::Http2, _) => Box::pin(many(io, protocols, service, &end)).await,
+        (Spoken::Http1, Some(http1)) => Box::pin(one(io, (protocols, http1), service, &end)).await,
+        (Spoken::Http1, None) => Some(Why::Preface),
+    };
+    if let Some(why) = closed {
+        protocols.close(why);
+    }
+}
+
+/// HTTP/2, on which many calls are under way at a time.
+async fn many<T, S>(io: T, protocols: &Protocols, service: S, end: &End) -> Option<Why>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Served,
+{
+    let pulse = protocols.frames.as_ref().map(|_| Arc::<Pulse>::default());
     let flood = Arc::new(OnceLock::new());
-    let io = match (metered, &pulse) {
+    let io = match (&protocols.frames, &pulse) {
         (Some(limits), Some(pulse)) => {
             Metered::new(io, limits.clone(), pulse.clone(), flood.clone())
         }
@@ -199,61 +179,84 @@ async fn speak<T, S, B>(
             Ok::<_, Infallible>(answer.map(|body| Answer::new(body, pulse)))
         }
     });
-    let life = Life { protocols, pulse: pulse.as_deref(), end: &end };
-    let io = TokioIo::new(io);
-    let closed = match (spoken, &protocols.http1) {
-        (Spoken::Http2, _) => {
-            let connection = Box::pin(protocols.http2.serve_connection(io, service));
-            life.live(connection, |connection| connection.graceful_shutdown()).await
+    let connection = Box::pin(protocols.http2.serve_connection(TokioIo::new(io), service));
+    let watched = async {
+        match &pulse {
+            Some(pulse) => watch(pulse, protocols.patience).await,
+            None => std::future::pending().await,
         }
-        (Spoken::Http1, Some(http1)) => {
-            let connection = Box::pin(http1.serve_connection(io, service));
-            life.live(connection, |connection| connection.graceful_shutdown()).await
-        }
-        (Spoken::Http1, None) => Some(Why::Preface),
     };
-    if let Some(why) = flood.get().map(|flood| Why::Flood(*flood)).or(closed) {
-        protocols.close(why);
-    }
+    let life = Life { protocols, end };
+    let closed = life.live(connection, watched, |connection| connection.graceful_shutdown()).await;
+    flood.get().map(|flood| Why::Flood(*flood)).or(closed)
+}
+
+/// HTTP/1.1, on which there is one call at a time.
+async fn one<T, S>(
+    io: T,
+    (protocols, http1): (&Protocols, &http1::Builder),
+    service: S,
+    end: &End,
+) -> Option<Why>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    S: Served,
+{
+    let limits = protocols.frames.as_ref();
+    let guard = limits.map(|limits| Guard::new(limits.requests_at_once_max, protocols.patience));
+    let guard = guard.map(Arc::new);
+    let io = TokioIo::new(Guarded::new(io, guard.clone()));
+    let told = guard.clone();
+    let service = service_fn(move |request| {
+        let (answer, guard) = (service.clone().call(request), told.clone());
+        async move {
+            match guard {
+                Some(guard) => guard.answer(answer).await,
+                None => answer.await,
+            }
+        }
+    });
+    let connection = Box::pin(http1.serve_connection(io, service));
+    let broken = async {
+        match &guard {
+            Some(guard) => guard.broken().await,
+            None => std::future::pending().await,
+        }
+    };
+    let life = Life { protocols, end };
+    life.live(connection, broken, |connection| connection.graceful_shutdown()).await
 }
 
 /// What may end a connection besides its peer.
 struct Life<'a> {
     protocols: &'a Protocols,
-    /// Of a connection that is looked after.
-    pulse: Option<&'a Pulse>,
-    end: &'a CancellationToken,
+    end: &'a End,
 }
 
 impl Life<'_> {
-    /// Drives a connection to its end; the answer is why it was closed before.
+    /// Drives a connection to its end, or until `watched` says why it has to be closed before that.
     async fn live<C>(
         self,
         mut connection: Pin<Box<C>>,
+        watched: impl Future<Output = Why>,
         shut_down: impl Fn(Pin<&mut C>),
     ) -> Option<Why>
     where
         C: Future<Output = hyper::Result<()>>,
     {
-        let mut watched = pin!(watched(self.pulse, self.protocols.patience));
+        let mut watched = pin!(watched);
         tokio::select! {
             ended = connection.as_mut() => return log(ended),
             why = watched.as_mut() => return Some(why),
-            () = leave(self.protocols.age_max, self.end) => {}
+            () = leave(self.protocols.age_max, &self.end.0) => {}
         }
+        self.end.1.begin();
         shut_down(connection.as_mut());
         tokio::select! {
             ended = connection => log(ended),
             why = watched => Some(why),
             () = after(self.protocols.age_grace) => Some(Why::Age),
         }
-    }
-}
-
-async fn watched(pulse: Option<&Pulse>, patience: Patience) -> Why {
-    match pulse {
-        Some(pulse) => watch(pulse, patience).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -311,7 +314,7 @@ mod tests {
         let service = Routed::new(Routes::new(health));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let end = CancellationToken::new();
+        let end = End::default();
         let bytes = size_of_val(&serve(stream, Arc::new(protocols), service, end));
         assert!(bytes <= 1_280, "a hundred thousand who only wait have {bytes} bytes each");
     }
@@ -335,7 +338,7 @@ mod tests {
                 says = ping.to_vec();
             }
         };
-        let end = CancellationToken::new();
+        let end = End::default();
         tokio::join!(speak(ours, Spoken::Http2, &protocols, service, end), asking);
         let counts = protocols.closed.iter().filter(|(_, count)| count.value() > 0);
         let counts: Vec<_> = counts.map(|(why, count)| (*why, count.value())).collect();

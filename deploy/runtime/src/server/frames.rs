@@ -54,6 +54,8 @@ pub(super) enum Flood {
     Others,
     /// Answers, for which there is next to no window.
     Narrow,
+    /// Requests of HTTP/1.1, ahead of their answers.
+    Requests,
 }
 
 /// Which bytes come next, and how many of them are missing.

@@ -35,7 +35,7 @@ pub(super) enum Why {
 }
 
 impl Why {
-    pub(super) const ALL: [Why; 11] = [
+    pub(super) const ALL: [Why; 12] = [
         Why::Handshake,
         Why::Preface,
         Why::Frame,
@@ -46,6 +46,7 @@ impl Why {
         Why::Flood(Flood::Resets),
         Why::Flood(Flood::Others),
         Why::Flood(Flood::Narrow),
+        Why::Flood(Flood::Requests),
         Why::Age,
     ];
 
@@ -61,6 +62,7 @@ impl Why {
             Why::Flood(Flood::Resets) => "flood_of_resets",
             Why::Flood(Flood::Others) => "flood_of_frames",
             Why::Flood(Flood::Narrow) => "narrow_window",
+            Why::Flood(Flood::Requests) => "flood_of_requests",
             Why::Age => "age",
         }
     }

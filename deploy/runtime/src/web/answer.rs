@@ -1,8 +1,9 @@
 //! From a call's answer to an HTTP answer: one message as JSON, or a stream of them as events (server-sent events).
 //!
 //! A stream's answer begins with what is so now, so whoever comes again needs nothing of what came before: `Last-Event-ID`
-//! is taken and not needed. What many watch is written as JSON once. A stream that ends with a refusal says so in a last
-//! event called `problem`.
+//! is taken and not needed, and events bear no ids. `retry:` says when to come again once a stream has ended, as it does
+//! with its connection; a page's EventSource does so by itself. What many watch is written as JSON once. A stream that ends
+//! with a refusal says so in a last event called `problem`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -80,7 +80,10 @@ impl From<Status> for Refusal {
     }
 }
 
-/// What HTTP calls a gRPC code, as gRPC's own mapping has it; but a state that does not allow a call conflicts with it.
+/// What HTTP calls a gRPC code, as `google.rpc.Code` has it but for one: that FAILED_PRECONDITION is a 400 there. Here it is
+/// what a well-made request meets that came too late, or too early: sold out, closed, an order that is paid already. A
+/// 400 says that the client is broken, and is what alerts on clients look for; a 409 says that the request and the state of
+/// what it is about do not go together, which is so. (A 412 is about conditions in a request's own headers.)
 pub(super) fn http_status(code: Code) -> StatusCode {
     match code {
         Code::Ok => StatusCode::OK,

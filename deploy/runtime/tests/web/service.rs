@@ -128,7 +128,7 @@ async fn heard(request: Request<Body>) -> Result<Response<Body>, Status> {
     if let Some(refusal) = parts.headers.get(REFUSE) {
         return Err(refused(refusal));
     }
-    let frame = body.collect().await.unwrap().to_bytes();
+    let frame = body.collect().await?.to_bytes();
     let pool = DescriptorPool::decode(*DESCRIPTORS).unwrap();
     let name = parts.uri.path().rsplit('/').next().unwrap();
     let service = pool.get_service_by_name(NAME).unwrap();

@@ -6,6 +6,7 @@ use super::*;
 use futures_util::{FutureExt, StreamExt};
 use proto::wire::storefront::SaleState;
 use runtime::metric::Metrics;
+use runtime::server::Leaving;
 use std::sync::Arc;
 
 fn view(free: u64) -> View {
@@ -18,10 +19,15 @@ fn seats() -> Seats {
 }
 
 fn watch(board: &Board, seats: &Seats) -> Watching {
+    watch_on(None, board, seats)
+}
+
+fn watch_on(leaving: Option<Leaving>, board: &Board, seats: &Seats) -> Watching {
     let joined = board.join(|| view(0));
     Watching::new(
         joined.told,
         joined.changes,
+        leaving,
         seats.take(Who::of(&http::Extensions::new())).unwrap(),
     )
 }
@@ -113,4 +119,20 @@ async fn streams_end_with_the_board_and_so_do_those_that_come_late() {
     }
     assert_eq!(early.next().await, Some(view(0).frame()));
     assert_eq!(early.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_watches_on_a_connection_that_leaves_is_told_the_newest_and_then_the_end() {
+    let (board, pace, seats) = (Board::default(), Pace::default(), seats());
+    let leaving = Leaving::default();
+    let mut leaver = watch_on(Some(leaving.clone()), &board, &seats);
+    let mut stayer = watch_on(Some(Leaving::default()), &board, &seats);
+    leaving.begin();
+    // Nobody comes in vain, not even at the last moment.
+    assert_eq!(now(&mut leaver), Some(view(0).frame()));
+    assert_eq!(leaver.next().await, None);
+    assert_eq!(now(&mut stayer), Some(view(0).frame()));
+    assert_eq!(now(&mut stayer), None);
+    board.tell(&view(1), &pace).await;
+    assert_eq!(now(&mut stayer), Some(view(1).frame()));
 }

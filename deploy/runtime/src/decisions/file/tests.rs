@@ -69,3 +69,29 @@ fn the_file_is_replaced_whole_and_private() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(!left_by_a_crash.exists());
 }
+
+#[tokio::test]
+async fn the_last_word_says_how_old_all_of_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("decisions");
+    let counters = Counters::new(&crate::metric::Metrics::new("test", "0").unwrap());
+    let (decisions, end) = (Decisions::fixed([("/a/1", "one")]), CancellationToken::new());
+    let keeping = keep(path.clone(), decisions.clone(), counters.clone(), end.clone());
+    let keeping = tokio::spawn(keeping);
+    let contact_ms = async || load(&path, &all(), &counters).await?.contact_ms;
+    let first_ms = loop {
+        if let Some(first_ms) = contact_ms().await {
+            break first_ms;
+        }
+        tokio::task::yield_now().await;
+    };
+    // Etcd says for a while that nothing has changed.
+    let clock = crate::clock::Clock::system();
+    while clock.now_ms() <= first_ms + 1 {
+        tokio::task::yield_now().await;
+    }
+    decisions.touch();
+    end.cancel();
+    keeping.await.unwrap();
+    assert!(contact_ms().await > Some(first_ms));
+}

@@ -4,8 +4,13 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: FrameLimits =
-    FrameLimits { asks_max: 3, resets_max: 2, others_max: 4, window_min_bytes: 256 };
+const LIMITS: FrameLimits = FrameLimits {
+    asks_max: 3,
+    resets_max: 2,
+    others_max: 4,
+    window_min_bytes: 256,
+    requests_at_once_max: 0,
+};
 
 fn frame(kind: u8, flags: u8, stream: u32, length: u32) -> Vec<u8> {
     let mut bytes = length.to_be_bytes()[1..].to_vec();
