@@ -265,4 +265,5 @@ impl Window {
 }
 
 #[cfg(test)]
+#[path = "frames/tests.rs"]
 mod tests;
