@@ -44,7 +44,7 @@ programs=$folder/build/$host/release
     grep -E 'cov: ' "$here/log" | tail -1
     grep -E 'stat::(number_of_executed|average_exec|peak_rss)' "$here/log"
     if [ -n "$keep" ]; then
-        "$programs/fuzz" "$here/least" "$here/kept" "$here/found" -merge=1 -max_len="$bytes" \
+        "$programs/fuzz" "$here/least" "$here/kept" "$here/found" -set_cover_merge=1 -max_len="$bytes" \
             -verbosity=0 2>>"$here/log"
         "$programs/corpus" pack "$target" "$here/least"
         echo "kept: $(wc -l <"chaos/fuzz/corpus/$target.corpus") inputs"

@@ -17,6 +17,10 @@
     clippy::panic,
     reason = "a target is a test: it panics when a promise is broken"
 )]
+#![allow(
+    clippy::duplicate_mod,
+    reason = "tests of files that are taken in have modules of their own"
+)]
 
 mod bounded;
 pub mod corpus;

@@ -151,7 +151,7 @@ fn calls() -> Vec<Call> {
 fn answers() -> Answers {
     let of = |id, kind| Answer { id, kind: Some(kind) };
     let order = Order {
-        order: vec![9; 16],
+        order: vec![9; 16].into(),
         state: 1,
         units: vec![0, 300, u32::MAX],
         amount_minor: -1,
