@@ -7,9 +7,10 @@ BUF_VERSION := 1.75.0
 BUILT_WITH := protobuf-compiler libprotobuf-dev
 RUN_WITH := redis-server redis-tools etcd-server etcd-client postgresql util-linux
 MEASURED_WITH := haproxy nginx-light nghttp2-client
+FUZZED_WITH := g++
 
 # They are passed on as flags, so that an empty one means none.
-unexport SEED DRILL TRIALS LIVE_ORDERS BUG
+unexport SEED DRILL TRIALS LIVE_ORDERS BUG KEEP
 
 # With failpoints and seeded bugs, which nothing that is released has.
 DRILLS := --features floodgate-cell/drills
@@ -18,7 +19,7 @@ DRILLS := --features floodgate-cell/drills
 flag = $(if $($(1)),--$(shell echo $(1) | tr A-Z_ a-z-) '$($(1))')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench drill attack bugs model released lint fmt clippy docs protos fresh clean packages bins
+.PHONY: help demo test bench drill attack fuzz bugs model released lint fmt clippy docs protos fresh clean packages bins
 
 help:
 	@echo 'make demo  [SEED=n] [DRILL=name]              a sale on a whole platform, end to end, and the verdict'
@@ -26,6 +27,7 @@ help:
 	@echo 'make bench                                    every figure beside its budget'
 	@echo 'make drill [NAME=name] [TRIALS=n] [SEED=n]    trials of a fault, or small-sales, on one platform; without a name, what there is'
 	@echo 'make attack [NAME=name]                       attacks on a router, and what became of them'
+	@echo 'make fuzz [NAME=target] [FOR_S=n] [KEEP=1]    what reads bytes of strangers, on nightly, a minute each'
 	@echo 'make bugs [BUG=name]                          each seeded bug, and the test that finds it'
 	@echo 'make model                                    take-over, line and transfers in every order of events'
 	@echo 'make released                                 that nothing of drills is in what is released'
@@ -66,6 +68,11 @@ drill: packages
 attack: bins
 	$(TARGET)/release/floodgate-chaos attack $(or $(NAME),all)
 
+# Their corpus is replayed by `make test`; with KEEP=1 what is found is added to it.
+fuzz: packages
+	@sh deploy/local/packages.sh $(FUZZED_WITH)
+	@sh chaos/fuzz/fuzz.sh $(or $(NAME),all) $(or $(FOR_S),60) $(if $(KEEP),keep)
+
 # Every bug is planted once, and the tests that should find it are run; without one they must find nothing.
 bugs: packages
 	$(CARGO) build --locked --workspace --bins $(DRILLS)
@@ -82,6 +89,7 @@ lint: fmt clippy docs protos
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path chaos/fuzz/engine/Cargo.toml --check
 
 clippy: packages
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

@@ -17,6 +17,8 @@ mod attacks;
 mod edges;
 #[path = "refusals/holds.rs"]
 mod holds;
+#[path = "refusals/keys.rs"]
+mod keys;
 #[path = "refusals/matrix.rs"]
 mod matrix;
 #[path = "refusals/names.rs"]
@@ -29,6 +31,8 @@ mod outage;
 mod platform;
 #[path = "refusals/refunds.rs"]
 mod refunds;
+#[path = "refusals/replays.rs"]
+mod replays;
 #[path = "refusals/row.rs"]
 mod row;
 #[path = "refusals/sales.rs"]
@@ -69,6 +73,7 @@ fn together() -> Vec<Row> {
         names::admin_rows(),
         tokens::rows(),
         tokens::more_rows(),
+        keys::rows(),
         tickets::rows(),
         holds::rows(),
         holds::closed_rows(),

@@ -25,6 +25,7 @@ wanted_for() {
     haproxy) echo haproxy ;;
     nginx-light) echo nginx ;;
     nghttp2-client) echo h2load ;;
+    g++) echo c++ ;;
     debootstrap) echo debootstrap ;;
     curl) echo curl ;;
     chromium) echo chromium ;;

@@ -53,7 +53,15 @@ pub(crate) fn cut(text: &str) -> Result<Unverified<'_>, Malformed> {
 /// Reads one part.
 pub(crate) fn read<T: DeserializeOwned>(part: &str) -> Result<T, Malformed> {
     let json = URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed)?;
-    serde_json::from_slice(&json).map_err(|_| Malformed)
+    object(&json)
+}
+
+/// Reads a part's JSON, which must be an object: a list of the same values would do for the library.
+pub(crate) fn object<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, Malformed> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Malformed);
+    }
+    serde_json::from_slice(json).map_err(|_| Malformed)
 }
 
 /// Writes one part.

@@ -7,18 +7,12 @@ use anyhow::{Context, bail, ensure};
 use futures_util::{StreamExt, stream};
 use proto::fault::{Fault, Reason};
 use proto::token::Role;
-use proto::wire::storefront::Order;
-use sqlx::{Connection, PgConnection};
-use tonic::transport::Endpoint;
-use tonic::{Code, Response, Status};
+use tonic::{Code, Status};
 
-use crate::platform;
-use crate::shop::{CARD, Shop, fresh_id, line};
+use crate::shop::{CARD, fresh_id};
 use crate::stage::{Stage, stock};
+use crate::{platform, replays};
 
-/// Calls with one ticket, and connections that they come over.
-const REPLAYS: usize = 1_000;
-const CONNECTIONS: usize = 8;
 /// Calls with an altered token or ticket that are under way at a time.
 const AT_ONCE: usize = 32;
 /// Every so manieth bit of a token goes through the router; all of them go through its code in the router's own tests.
@@ -33,12 +27,8 @@ fn flipped(text: &str, bit: usize) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Whether a refusal says nothing of the ticket: on a busy machine a thousand at once find no room, or no keeper.
-fn is_for_now(reason: Option<Reason>) -> bool {
-    matches!(reason, Some(Reason::Overloaded | Reason::BucketMoving))
-}
-
-fn reason(status: &Status) -> Option<Reason> {
+/// Why, by the closed list.
+pub(crate) fn reason(status: &Status) -> Option<Reason> {
     Fault::of_status(status).map(|fault| fault.reason)
 }
 
@@ -79,73 +69,6 @@ async fn flip_ticket(s: &Stage) -> anyhow::Result<usize> {
     }
     buyer.reserve(&s.open, &ticket, 1, &fresh_id()).await.context("the ticket as it is")?;
     Ok(texts.len())
-}
-
-/// A thousand Reserves with one ticket, each a request of its own, all at the same time.
-async fn replay(
-    s: &Stage,
-    token: &str,
-    sale: &str,
-    ticket: &str,
-) -> anyhow::Result<Vec<Result<Response<Order>, Status>>> {
-    let url = s.url("router")?;
-    let shops: Vec<Shop> = (0..CONNECTIONS)
-        .map(|_| Ok(Shop::new(line(&Endpoint::from_shared(url.clone())?.connect_lazy(), token)?)))
-        .collect::<anyhow::Result<_>>()?;
-    let calls = (0..REPLAYS).map(|number| {
-        let (shop, sale, ticket) = (shops[number % CONNECTIONS].clone(), sale, ticket);
-        async move { shop.reserve(sale, ticket, 1, &fresh_id()).await }
-    });
-    Ok(stream::iter(calls).buffer_unordered(REPLAYS).collect().await)
-}
-
-/// Live orders of a sale and the units that they hold, over all cells.
-async fn live(s: &Stage, sale: &str) -> anyhow::Result<(i64, i64)> {
-    let mut sum = (0, 0);
-    for number in 1..=3 {
-        let url = s.platform.stack().postgres_admin_url(&format!("cell-{number}"))?;
-        let mut postgres = PgConnection::connect(&url).await?;
-        let query = r#"select count(*), coalesce(sum(o.quantity), 0)::bigint
-                       from "order" o join sale s using (org, sale)
-                       where s.id = $1 and o.state in (1, 2, 7)"#;
-        let id = sale.rsplit('/').next().unwrap_or_default();
-        let row: (i64, i64) = sqlx::query_as(query).bind(id).fetch_one(&mut postgres).await?;
-        sum = (sum.0 + row.0, sum.1 + row.1);
-    }
-    Ok(sum)
-}
-
-/// One wins, whoever is how fast: all who are answered are answered with the same order, and Postgres has one.
-async fn one_of_a_thousand(s: &Stage) -> anyhow::Result<()> {
-    let sale = s.sale(|sale| sale.stock = 100).await?;
-    let token = s.buyer_token(&s.acme);
-    let buyer = s.shop(&token)?;
-    let ticket = buyer.admitted(&sale).await?;
-    let answers = replay(s, &token, &sale, &ticket).await?;
-    let mut orders: Vec<_> = answers
-        .iter()
-        .filter_map(|answer| Some(answer.as_ref().ok()?.get_ref().name.clone()))
-        .collect();
-    let answered = orders.len();
-    orders.sort_unstable();
-    orders.dedup();
-    ensure!(answered > 0 && orders.len() == 1, "{answered} answers name {orders:?}");
-    for status in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        // Who finds no room is told to come again, and nothing else can go wrong.
-        ensure!(is_for_now(reason(status)), "{status:?}");
-    }
-    ensure!(live(s, &sale).await? == (1, 1), "{:?} live", live(s, &sale).await?);
-    let other = s.buyer().reserve(&sale, &ticket, 1, &fresh_id()).await;
-    ensure!(other.is_err_and(|status| reason(&status) == Some(Reason::TicketNotYours)), "stolen");
-    // Given back, it has served its order: now all of a thousand are refused.
-    buyer.cancel(&orders[0]).await.context("CancelOrder")?;
-    for answer in replay(s, &token, &sale, &ticket).await? {
-        let refused = answer.map(|order| order.into_inner()).map_err(|status| reason(&status));
-        let spent = refused == Err(Some(Reason::TicketSpent));
-        ensure!(spent || refused.as_ref().is_err_and(|why| is_for_now(*why)), "{refused:?}");
-    }
-    ensure!(live(s, &sale).await? == (0, 0), "{:?} live", live(s, &sale).await?);
-    Ok(())
 }
 
 /// A purchase with everything that is secret in it, and what goes wrong with such things: their texts.
@@ -204,7 +127,7 @@ async fn altered_and_replayed_tokens_and_tickets_are_refused_and_nothing_is_logg
     let secrets = secrets(&s).await.unwrap();
     println!("{} altered tokens refused", flip_token(&s).await.unwrap());
     println!("{} altered tickets refused", flip_ticket(&s).await.unwrap());
-    one_of_a_thousand(&s).await.unwrap();
+    replays::all(&s).await.unwrap();
     let logs = s.platform.stack().folder().join("logs");
     let (read, found) = spilled(&logs, &secrets).unwrap();
     println!("{read} logs, {} secrets", secrets.len());

@@ -18,7 +18,12 @@ const EDGES: &[(&str, &[&str], &[&str])] = &[
     // They know the planes by their APIs and stores only.
     ("chaos", &["local", "proto", "runtime"], &[]),
     ("chaos/bench", &["local", "proto", "runtime"], &[]),
+    ("chaos/fuzz", &["proto", "runtime"], &[]),
 ];
+
+/// Crates outside the workspace, and all that they may depend on: each is by itself, since nothing of the product needs
+/// what it does.
+const OUTSIDE: &[(&str, &[&str])] = &[("chaos/fuzz/engine", &["floodgate-fuzz", "libfuzzer-sys"])];
 
 /// The entries of a manifest's section, each with its whole line.
 fn section(
@@ -46,7 +51,9 @@ fn ours() -> BTreeSet<&'static str> {
 
 #[test]
 fn every_crate_has_its_edges() {
-    let known: BTreeSet<String> = EDGES.iter().map(|(folder, ..)| (*folder).to_owned()).collect();
+    let inside = EDGES.iter().map(|(folder, ..)| *folder);
+    let known = inside.chain(OUTSIDE.iter().map(|(folder, _)| *folder));
+    let known: BTreeSet<String> = known.map(str::to_owned).collect();
     let found = files().iter().filter_map(|file| file.path.strip_suffix("/Cargo.toml"));
     assert_eq!(known, found.map(str::to_owned).collect());
 }
@@ -87,6 +94,20 @@ fn versions_and_lints_stand_in_one_place() {
         }
     }
     assert_none(&wrong, "take these from the workspace");
+}
+
+#[test]
+fn what_is_outside_the_workspace_is_by_itself() {
+    let root = &file("Cargo.toml").text;
+    for (folder, may) in OUTSIDE {
+        let text = manifest(folder);
+        assert!(text.lines().any(|line| line == "[workspace]"), "{folder} is in a workspace");
+        assert!(root.contains(&format!("exclude = [\"{folder}\"]")), "{folder} is not excluded");
+        let all: Vec<_> = section(text, "dependencies").collect();
+        let names: Vec<_> = all.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, *may, "{folder}");
+        assert!(all.iter().all(|(_, line)| line.contains(" # ")), "{folder}: what are they for?");
+    }
 }
 
 #[test]

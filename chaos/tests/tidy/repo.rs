@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 /// Files and folders at the top whose text is not ours to judge.
 const NOT_OURS: &[&str] = &["target", "Cargo.lock", "LICENSE", ".git", ".cargo"];
+/// Ends of names of files that programs wrote: what was found by chance means nothing.
+const WRITTEN: &[&str] = &["lock", "corpus"];
 
 /// A text file.
 #[derive(Debug)]
@@ -92,6 +94,9 @@ fn collect(top: &Path, path: &Path, files: &mut Vec<File>) {
         for entry in fs::read_dir(path).unwrap() {
             collect(top, &entry.unwrap().path(), files);
         }
+        return;
+    }
+    if path.extension().is_some_and(|end| WRITTEN.iter().any(|written| end == *written)) {
         return;
     }
     // What is no text is not read: nobody wrote it.

@@ -173,8 +173,14 @@ impl Receipt {
         let head = Head::verify(&receipt.head, keys)?;
         let since = receipt.since.as_ref().map(|since| since.check(&head, keys)).transpose()?;
         let mut entries = Vec::with_capacity(receipt.entries.len());
+        let mut last = None;
         for proven in &receipt.entries {
-            let entry = proven.check(&head)?;
+            let (place, entry) = proven.check(&head)?;
+            if last.as_ref().is_some_and(|last| *last >= place) {
+                let what = format!("an entry of row {} does not come next", proven.seq);
+                return Err(ReceiptFlaw::NoStory(what));
+            }
+            last = Some(place);
             entries.push((proven.seq, proven.at_us, entry));
         }
         let state = state_after(order, &entries).map_err(ReceiptFlaw::NoStory)?;
@@ -193,8 +199,11 @@ impl Since {
     }
 }
 
+/// Where an entry stands: its row, and the turns from the row's root down to it, where right comes after left.
+type Place = (u64, Vec<bool>);
+
 impl Proven {
-    fn check(&self, head: &Head) -> Result<LedgerEntry, ReceiptFlaw> {
+    fn check(&self, head: &Head) -> Result<(Place, LedgerEntry), ReceiptFlaw> {
         let read = || {
             let entry = URL_SAFE_NO_PAD.decode(&self.entry).ok()?;
             let steps: Option<Vec<Step>> = self.steps.iter().map(|step| read_step(step)).collect();
@@ -207,22 +216,19 @@ impl Proven {
         if !proof::includes(merkle::leaf(&row), place, &path, &head.root) {
             return Err(ReceiptFlaw::NotIncluded(self.seq));
         }
-        LedgerEntry::decode(&entry[..]).map_err(|_| ReceiptFlaw::Malformed)
+        let turns = steps.iter().rev().map(|step| matches!(step, Step::Left(_))).collect();
+        let entry = LedgerEntry::decode(&entry[..]).map_err(|_| ReceiptFlaw::Malformed)?;
+        Ok(((self.seq, turns), entry))
     }
 }
 
 /// What became of an order by its entries alone, or why these cannot be all.
 fn state_after(order: OrderId, entries: &[(u64, u64, LedgerEntry)]) -> Result<State, String> {
     let mut replay = Replay::of_one_order();
-    let mut last = 0;
     for (seq, _, entry) in entries {
         if entry.order != order.0 {
             return Err(format!("the entry of row {seq} is about another order"));
         }
-        if *seq <= last {
-            return Err(format!("row {seq} comes after row {last}"));
-        }
-        last = *seq;
         replay.apply(entry);
         if let Some(flaw) = replay.take_flaws().pop() {
             return Err(flaw.sentence);

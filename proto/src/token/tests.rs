@@ -129,6 +129,7 @@ fn what_is_no_signature_of_a_registered_kind_is_malformed() {
         r#"{"alg":"EdDSA","typ":"JWT"}"#,
         r#"{"alg":"EdDSA","alg":"none","typ":"JWT","kid":"k1"}"#,
         r#"{"alg":"EdDSA","typ":"JWT","kid":"k1","crit":["exp"]}"#,
+        r#"["EdDSA","JWT","k1"]"#,
         "nonsense",
         "",
     ];

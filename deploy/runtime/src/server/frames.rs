@@ -267,4 +267,5 @@ impl Window {
 }
 
 #[cfg(test)]
+#[path = "frames/tests.rs"]
 mod tests;

@@ -98,6 +98,30 @@ fn a_part_of_a_story_is_none() {
     assert!(Receipt::verify(&older.text(), &keys()).is_err());
 }
 
+/// A row may tell more than one thing of an order: in its own order, and each once.
+#[test]
+fn entries_of_one_row_follow_one_another() {
+    let paying = entry(Kind::Paying, 1, vec![]);
+    let all = vec![entry(Kind::Held, 1, vec![5]), paying, entry(Kind::Paid, 1, vec![])];
+    for beside in 0..4 {
+        let others =
+            (2..2 + beside).map(|number| entry(Kind::Held, number, vec![10 + u32::from(number)]));
+        let rows = rows(vec![others.chain(all.clone()).collect()]);
+        let whole = receipt(&rows, 1, None).unwrap();
+        let story = Receipt::verify(&whole.text(), &keys()).unwrap();
+        assert_eq!((story.state, story.entries.len()), (State::Paid, 3));
+        for (one, other) in [(0, 1), (1, 2), (0, 2)] {
+            let mut swapped = whole.clone();
+            swapped.entries.swap(one, other);
+            let flaw = Receipt::verify(&swapped.text(), &keys()).unwrap_err();
+            assert!(flaw.to_string().contains("does not come next"), "{flaw}");
+            let mut twice = whole.clone();
+            twice.entries.insert(one, whole.entries[one].clone());
+            assert!(Receipt::verify(&twice.text(), &keys()).is_err());
+        }
+    }
+}
+
 #[test]
 fn every_flipped_bit_is_noticed() {
     let rows = sale(&[(2, 0), (0, 1), (1, 1), (0, 2)]);
