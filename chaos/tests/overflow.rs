@@ -40,6 +40,7 @@ use tonic::{Request, Status};
 /// Where the orgs live, and where they do not.
 const CELL: [&str; 2] = ["cell-1/p1", "cell-1/p2"];
 const OVERFLOW: [&str; 2] = ["cell-2/p1", "cell-2/p2"];
+const ROUTERS: [&str; 2] = ["router", "router-2"];
 /// Units, and how many stand in line for them.
 const STOCK: u32 = 60;
 const BUYERS: usize = 140;
@@ -117,6 +118,7 @@ fn stands(ticket: &Ticket, place: usize) {
 #[tokio::test]
 async fn who_cannot_join_stands_in_line_and_is_let_in_in_order() {
     let stage = set().await;
+    stage.another_router(ROUTERS[1], &stage::ROUTER).await.unwrap();
     let sale = stage
         .sale(|sale| {
             sale.stock = STOCK;
@@ -141,22 +143,31 @@ async fn who_cannot_join_stands_in_line_and_is_let_in_in_order() {
     sells_out(&stage, &sale, tickets).await;
 }
 
-type InLine = Vec<(Shop, String)>;
+/// Somebody in line, and at which router.
+struct Stood {
+    buyer: Shop,
+    ticket: String,
+    router: usize,
+}
 
-/// Some stand in line, each behind the one before, however often they ask.
+type InLine = Vec<Stood>;
+
+/// Some stand in line at either router, each behind the one before, however often they ask.
 async fn form(stage: &Stage, sale: &str) -> InLine {
     let mut line = InLine::new();
     for place in 0..BUYERS - 4 {
-        let buyer = stage.buyer();
+        let router = place % ROUTERS.len();
+        let buyer = stage.buyer_at(ROUTERS[router]).unwrap();
         let (ticket, refused) = joins(&buyer, sale).await;
         if refused > 0 {
             println!("number {place} came after {refused} refusals");
         }
         stands(&ticket, place);
-        assert!(place == 0 || refused == 0, "{refused} refusals once the line had formed");
+        // The other router must have heard of it.
+        assert!(place <= 1 || refused == 0, "{refused} refusals once the line had formed");
         let (again, _) = joins(&buyer, sale).await;
         stands(&again, place);
-        line.push((buyer, ticket.ticket));
+        line.push(Stood { buyer, ticket: ticket.ticket, router });
     }
     line
 }
@@ -178,7 +189,7 @@ async fn shows_the_same_over_rest(stage: &Stage, sale: &str) {
 }
 
 async fn is_good_for_nothing_else(stage: &Stage, sale: &str, line: &InLine) {
-    let (buyer, ticket) = &line[0];
+    let Stood { buyer, ticket, .. } = &line[0];
     let early = buyer.reserve(sale, ticket, 1, &fresh_id()).await.unwrap_err();
     assert_eq!(reason(&early), Reason::NotAdmitted);
     let other = stage.buyer();
@@ -201,7 +212,7 @@ async fn survives(stage: &Stage, sale: &str, line: &mut InLine) {
         let buyer = stage.buyer();
         let (ticket, _) = joins(&buyer, sale).await;
         stands(&ticket, next(line));
-        line.push((buyer, ticket.ticket));
+        line.push(Stood { buyer, ticket: ticket.ticket, router: 0 });
     };
     newcomer(line).await;
     kill(stage, &OVERFLOW[..1]).await;
@@ -211,33 +222,36 @@ async fn survives(stage: &Stage, sale: &str, line: &mut InLine) {
     assert_eq!(reason(&refused), Reason::BucketMoving);
     assert!(Fault::of_status(&refused).unwrap().retry_after_ms > 0);
     // Whoever stands in line does so without it.
-    let (buyer, ticket) = &line[7];
-    stands(buyer.ticket(sale, ticket).await.unwrap().get_ref(), 7);
+    for (place, Stood { buyer, ticket, .. }) in line.iter().enumerate().skip(7).take(2) {
+        stands(buyer.ticket(sale, ticket).await.unwrap().get_ref(), place);
+    }
     restart(stage, &OVERFLOW[1..]).await;
     newcomer(line).await;
     assert_eq!(line.len(), BUYERS - 1);
 }
 
-/// Everybody asks in turn until they have joined: their tickets. Nobody joins while somebody before them has to wait.
-async fn let_in(stage: &Stage, sale: &str, line: InLine) -> InLine {
+/// Everybody asks in turn until they have joined: their tickets. Nobody joins while somebody before them at the same
+/// router has to wait.
+async fn let_in(stage: &Stage, sale: &str, line: InLine) -> Vec<(Shop, String)> {
     let deadline = Instant::now() + 3 * SOON;
     let mut waiting: Vec<_> = line.into_iter().map(Some).collect();
-    let (mut joined, mut window) = (InLine::new(), 0);
+    let (mut joined, mut windows) = (Vec::new(), [0; ROUTERS.len()]);
     while joined.len() < waiting.len() {
         assert!(Instant::now() < deadline, "{} of {} joined", joined.len(), waiting.len());
         for (at, place) in waiting.iter_mut().enumerate() {
-            let Some((buyer, ticket)) = place else { continue };
+            let Some(Stood { buyer, ticket, router }) = place else { continue };
+            let window = &mut windows[*router];
             // The buyer who speaks HTTP has a number between these, and never asks again.
             let number = at as u64 + u64::from(at >= BUYERS - 4);
             let told = buyer.ticket(sale, ticket).await.unwrap().into_inner();
             if !told.to_join {
-                window = window.max(number + 1);
+                *window = (number + 1).max(*window);
                 joined.push((buyer.clone(), told.ticket));
                 *place = None;
             } else if told.place > 0 {
                 let seen = number - told.place;
-                assert!(seen >= window, "{number} waits behind {seen}, and {window} were let in");
-                window = seen;
+                assert!(seen >= *window, "{number} waits behind {seen}, and {window} were let in");
+                *window = seen;
             }
         }
     }
@@ -250,7 +264,7 @@ async fn let_in(stage: &Stage, sale: &str, line: InLine) -> InLine {
 }
 
 /// As many as there are units have one each, and nobody else.
-async fn sells_out(stage: &Stage, sale: &str, tickets: InLine) {
+async fn sells_out(stage: &Stage, sale: &str, tickets: Vec<(Shop, String)>) {
     let mut buying = JoinSet::new();
     for (buyer, ticket) in tickets {
         let sale = sale.to_owned();
