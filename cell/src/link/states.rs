@@ -21,12 +21,15 @@ const GATHER: Duration = Duration::from_millis(25);
 /// After so long without a change a sign of life is given.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// What is told, by the sale's id and the bucket's number.
+type ByBucket<T> = Mutex<HashMap<(Box<str>, u32), Told<T>>>;
+
 /// The states of the buckets that this process keeps.
 #[derive(Debug)]
 pub(crate) struct States {
     process: Box<str>,
-    all: Mutex<HashMap<(Box<str>, u32), Told<BucketState>>>,
-    lines: Mutex<HashMap<(Box<str>, u32), Told<LineState>>>,
+    all: ByBucket<BucketState>,
+    lines: ByBucket<LineState>,
     changes: broadcast::Sender<BucketStates>,
     more: Notify,
     /// Whether this process is about to stop.
@@ -137,7 +140,7 @@ impl States {
 }
 
 /// What has changed since it was told last.
-fn changed<T: Clone>(all: &Mutex<HashMap<(Box<str>, u32), Told<T>>>) -> Vec<T> {
+fn changed<T: Clone>(all: &ByBucket<T>) -> Vec<T> {
     let mut all = lock(all);
     let told = all.values_mut();
     told.filter_map(|told| std::mem::take(&mut told.changed).then(|| told.state.clone())).collect()
