@@ -8,6 +8,7 @@ use crate::fitness::{FitnessGauges, look_again};
 use crate::inventory::Inventory;
 use crate::keeper::{ClassPorts, Elsewhere, Kept, Ports};
 use crate::ledger;
+use crate::line::Lines;
 use crate::link::{Link, States};
 use crate::metrics::CellMetrics;
 use crate::payment::{Provider, reconcile};
@@ -75,6 +76,7 @@ pub async fn run(config: Config, context: Context) -> Result<(), PlaneError> {
         standard,
         tickets: ArcSwap::default(),
         states: States::new(config.process.as_str()),
+        lines: Lines::new(clock, &metrics),
         elsewhere: Elsewhere::default(),
         reports: Reports::default(),
         archive: Arc::new(Archive::new()),

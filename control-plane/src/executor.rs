@@ -246,7 +246,7 @@ fn new_cell(cell: &CellId, now_ms: u64) -> Option<CellRecord> {
         Some(TicketKey { kid: proto::id::hex(&kid), secret: secret.to_vec() })
     };
     let ticket_keys = vec![key()?, key()?];
-    Some(CellRecord { cell: cell.to_string(), ticket_keys, create_ms: now_ms })
+    Some(CellRecord { cell: cell.to_string(), ticket_keys, create_ms: now_ms, overflow: false })
 }
 
 fn read_sale(snapshot: &Snapshot, id: &str) -> Option<Kept<SaleRecord>> {

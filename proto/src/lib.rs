@@ -3,7 +3,7 @@
 //! - [`wire`]: the messages and services generated from `floodgate/*/v1/*.proto`.
 //! - [`id`]: names of orgs, sales, buyers, orders, cells and processes.
 //! - [`token`]: who a caller is (EdDSA, signed by registered keys).
-//! - [`ticket`]: a place in a sale's line (HS256, signed by the cell), and [`rank`], the order of places.
+//! - [`ticket`]: a place in a sale's line (HS256, signed by the cell), or in the line before that, and [`rank`], the order of places.
 //! - [`fault`]: the closed list of reasons for which a call is refused, and its one mapping to gRPC.
 //! - [`limits`]: every bound of the system. [`invariant`]: what must always hold, by ID.
 //! - [`keys`]: where decisions lie in etcd.

@@ -259,6 +259,31 @@ pub const QUOTA_SHARED_RETRY_MS: u32 = 1_000;
 pub const RETRY_SPREAD_MS_MAX: u32 = 1_000;
 /// Calls a second of one sale that one router passes on.
 pub const SALE_CALLS_PER_S: u32 = 50_000;
+/// For how long a bucket's joins must have been refused, but for fewer than were answered, before buyers stand in a line
+/// before its line: longer than a change of keeper.
+pub const LINE_AFTER_MS: u64 = 2_000;
+/// Answers to joins are looked at in windows of so long.
+pub const LINE_LOOK_MS: u64 = 1_000;
+/// After so long without a refusal nothing is held against a bucket.
+pub const LINE_FORGET_MS: u64 = 10_000;
+/// How often more of a line are let in.
+pub const LINE_STEP_EVERY_MS: u64 = 250;
+/// How many more at a time: the fewest, and the most.
+pub const LINE_STEP: (u32, u32) = (16, 4_096);
+/// When nobody has come for so long who was let in, they are taken for gone, and more are let in at a time.
+pub const LINE_SILENT_MS: u64 = 2_000;
+/// How long a line ticket is good.
+pub const LINE_TICKET_MS_MAX: u64 = 3_600_000;
+/// Lines before buckets' lines that one process, or one router, knows.
+pub const LINES_MAX: usize = 4_096;
+/// Numbers of all lines of one process that were given and not let in: 64 bytes each.
+pub const LINE_WAITING_MAX: u64 = 1_048_576;
+/// The same of one org's lines, so that orgs share an overflow cell.
+pub const LINE_ORG_WAITING_MAX: u64 = 262_144;
+/// When a buyer may ask again for whom there was no room in a line.
+pub const LINE_FULL_RETRY_MS: u32 = 5_000;
+/// How long an overflow cell may take to be told of a window.
+pub const LINE_TELL_MS_MAX: u64 = 1_000;
 /// Watchers of sales at one router: one copy of a state serves all, but each has its stream and most have a socket.
 pub const WATCHERS_MAX: usize = 100_000;
 /// Watchers on one connection: more than any page needs, and places for calls are left.
@@ -298,6 +323,7 @@ const _: () = {
     // States come before a stream of events would have to say by itself that it lives.
     assert!(WATCH_ALIVE_MS + 2_000 < EVENTS_ALIVE_MS);
     assert!(WATCHERS_PER_ADDRESS_MAX as usize <= WATCHERS_MAX);
+    assert!(LINE_ORG_WAITING_MAX <= LINE_WAITING_MAX && LINE_AFTER_MS < LINE_FORGET_MS);
     assert!(SWEEP_MOVES_MAX <= BATCH_CALLS_MAX);
     assert!(WRITER_SLOW_MS * 2 < CALL_MS_DEFAULT as u64);
     assert!(TRANSFER_UNITS_MAX <= SALE_UNITS_MAX);

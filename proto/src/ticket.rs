@@ -3,6 +3,10 @@
 //! The line lives in the tickets, so it survives whatever forgets it; checking one costs a MAC. A ticket says where it
 //! stands, for whom and in which sale; whether it is its turn is the gate's matter, whether it was spent the ledger's.
 
+mod line;
+
+pub use line::{LineTicket, verify_line};
+
 use crate::fault::Reason;
 use crate::id::BuyerKey;
 use crate::jws::{self, Header};
@@ -54,16 +58,18 @@ struct Claims<'a> {
 pub struct TicketKey {
     kid: Box<str>,
     header: Box<str>,
+    /// That of line tickets: the MAC covers it, so neither can be taken for the other.
+    line_header: Box<str>,
     key: hmac::Key,
 }
 
 impl TicketKey {
     /// The key called `kid` with this secret.
     pub fn new(kid: &str, secret: &[u8]) -> TicketKey {
-        let header = Header::new(ALG, TYP, kid);
         TicketKey {
             kid: kid.into(),
-            header: jws::write(&header).into(),
+            header: jws::write(&Header::new(ALG, TYP, kid)).into(),
+            line_header: jws::write(&Header::new(ALG, line::TYP, kid)).into(),
             key: hmac::Key::new(hmac::HMAC_SHA256, secret),
         }
     }
@@ -79,7 +85,11 @@ impl TicketKey {
             idx: ticket.index,
             wgt: ticket.weight,
         };
-        let signed = format!("{}.{}", self.header, jws::write(&claims));
+        self.seal(&self.header, &claims)
+    }
+
+    fn seal(&self, header: &str, claims: &impl Serialize) -> String {
+        let signed = format!("{header}.{}", jws::write(claims));
         let mac = hmac::sign(&self.key, signed.as_bytes());
         jws::seal(signed, mac.as_ref())
     }
@@ -100,18 +110,7 @@ pub fn verify(keys: &[TicketKey], text: &str) -> Result<Ticket, Reason> {
 }
 
 fn verified(keys: &[TicketKey], text: &str) -> Option<Ticket> {
-    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-    if text.len() > TICKET_BYTES_MAX {
-        return None;
-    }
-    let (signed, mac) = text.rsplit_once('.')?;
-    let (header, payload) = signed.split_once('.')?;
-    // A key's header is always the same text, so comparing it picks the key and checks the algorithm at once.
-    let key = keys.iter().find(|key| *key.header == *header)?;
-    let mut bytes = [0; 48];
-    let length = URL_SAFE_NO_PAD.decode_slice(mac, &mut bytes).ok()?;
-    hmac::verify(&key.key, signed.as_bytes(), &bytes[..length]).ok()?;
-    let json = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let json = payload(keys, |key| &key.header, text)?;
     let claims: Claims<'_> = jws::object(&json).ok()?;
     Some(Ticket {
         sale: claims.sale.into(),
@@ -121,6 +120,26 @@ fn verified(keys: &[TicketKey], text: &str) -> Option<Ticket> {
         index: claims.idx,
         weight: claims.wgt,
     })
+}
+
+/// What a compact text says that one of the keys has signed under its header of one kind.
+fn payload(
+    keys: &[TicketKey],
+    header_of: impl Fn(&TicketKey) -> &str,
+    text: &str,
+) -> Option<Vec<u8>> {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    if text.len() > TICKET_BYTES_MAX {
+        return None;
+    }
+    let (signed, mac) = text.rsplit_once('.')?;
+    let (header, payload) = signed.split_once('.')?;
+    // A key's header is always the same text, so comparing it picks the key and checks the algorithm at once.
+    let key = keys.iter().find(|key| *header_of(key) == *header)?;
+    let mut bytes = [0; 48];
+    let length = URL_SAFE_NO_PAD.decode_slice(mac, &mut bytes).ok()?;
+    hmac::verify(&key.key, signed.as_bytes(), &bytes[..length]).ok()?;
+    URL_SAFE_NO_PAD.decode(payload).ok()
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod ask_again;
 mod asked;
+mod line;
 mod money;
 mod order;
 mod probe;

@@ -16,7 +16,7 @@
 //!  theirs         what the call names, if it is the org's own (INV-9)
 //!  ── answered here, from memory: tickets, states; refused here: what is over, sold out, not its turn ──
 //!  sale           what is passed on costs its cells: a sale's share of that            Edge::pass_on, and on to its end
-//!  bucket         the buyer's, and who keeps it
+//!  bucket         the buyer's, and who keeps it; where it takes no joins, the line before its own   overflow
 //!  link           room there for its worth, its org's queue, a frame; once more if the link is lost
 //! ```
 //!

@@ -68,6 +68,8 @@ pub(crate) struct Directory {
     orgs: HashMap<OrgId, Arc<OrgEntry>>,
     sales: HashMap<SaleId, Arc<SaleEntry>>,
     tickets: HashMap<Box<str>, Vec<TicketKey>>,
+    /// Cells in which buyers stand in line whose own refuse to let them join.
+    overflow: Vec<Box<str>>,
     processes: Vec<ProcessEntry>,
 }
 
@@ -102,6 +104,9 @@ impl Directory {
                 .iter()
                 .map(|key| TicketKey::new(&key.kid, &key.secret))
                 .collect();
+            if record.overflow {
+                directory.overflow.push(record.cell.as_str().into());
+            }
             directory.tickets.insert(record.cell.into(), live);
         }
         for (_, entry) in snapshot.prefix(keys::PROCESSES) {
@@ -138,6 +143,13 @@ impl Directory {
     /// The live keys of a cell's tickets.
     pub(crate) fn tickets(&self, cell: &str) -> &[TicketKey] {
         self.tickets.get(cell).map_or(&[], Vec::as_slice)
+    }
+
+    /// The cell that keeps the lines before a sale's lines: the same one for all routers, whether it can be reached or not.
+    pub(crate) fn overflow_cell(&self, sale: &SaleId) -> Option<&str> {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        let cells = self.overflow.iter().map(|cell| &**cell);
+        cells.max_by_key(|cell| (hasher.hash_one((sale.as_str(), *cell)), *cell))
     }
 
     /// The processes whose leases are live, as far as is known.

@@ -12,6 +12,7 @@
 //! - [`directory`] is what the control plane has decided, in the form that calls need; it is read from the last
 //!   snapshot, so no call waits for etcd (INV-10).
 //! - [`states`] is what keepers say of their buckets, from which tickets and pages are answered.
+//! - [`overflow`] is the line before a bucket's line, where buyers stand whose own cell refuses to let them join.
 //! - [`watch`] tells all who watch a sale of its changes, encoded once and in slices.
 //! - [`link`] carries calls to keepers, many in a frame.
 //! - [`web`] says how the services look over HTTP.
@@ -24,6 +25,7 @@ pub mod config;
 mod directory;
 mod link;
 mod metrics;
+mod overflow;
 mod quota;
 mod shed;
 pub mod stack;

@@ -32,6 +32,17 @@ const CALLS: [(CallName, &str); 10] = [
     (CallName::Probe, "Probe"),
 ];
 
+/// What happens in lines before buckets' lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineEvent {
+    /// A buyer was given a number, or the one that they have.
+    Stood,
+    /// One who was let in joined.
+    Joined,
+    /// One who was let in was refused, and waits on.
+    SentBack,
+}
+
 /// The counters of a router.
 #[derive(Debug)]
 pub(crate) struct RouterMetrics {
@@ -39,6 +50,7 @@ pub(crate) struct RouterMetrics {
     refusals: Vec<(Reason, Counter)>,
     followed: Counter,
     not_followed: Counter,
+    line: [Counter; 3],
 }
 
 impl RouterMetrics {
@@ -52,6 +64,11 @@ impl RouterMetrics {
             metrics,
             "floodgate_router_elsewhere_total",
             "Calls that came to a process that did not keep their bucket and knew who did",
+        );
+        let line = Counters::new(
+            metrics,
+            "floodgate_router_line_total",
+            "What happened in lines before buckets' lines",
         );
         let call = |(_, label): &(CallName, &str)| {
             let histogram = Histogram::new(
@@ -69,12 +86,24 @@ impl RouterMetrics {
             refusals: Reason::ALL.iter().map(refusal).collect(),
             followed: elsewhere.with(&[("asked_there", "yes")]),
             not_followed: elsewhere.with(&[("asked_there", "no")]),
+            line: ["stood", "joined", "sent_back"].map(|event| line.with(&[("event", event)])),
         }
     }
 
     /// A process said that another one keeps a call's bucket.
     pub(crate) fn elsewhere(&self, asked_there: bool) {
         let counter = if asked_there { &self.followed } else { &self.not_followed };
+        counter.add(1);
+    }
+
+    /// Something happened in a line before a bucket's line.
+    pub(crate) fn line(&self, event: LineEvent) {
+        let [stood, joined, sent_back] = &self.line;
+        let counter = match event {
+            LineEvent::Stood => stood,
+            LineEvent::Joined => joined,
+            LineEvent::SentBack => sent_back,
+        };
         counter.add(1);
     }
 

@@ -5,6 +5,7 @@
 
 use crate::directory::SaleEntry;
 use crate::link::Process;
+use crate::overflow::Overflow;
 use proto::limits::STATE_STALE_MS;
 use proto::wire::cell::{BucketState, SaleRecord};
 use proto::wire::storefront::{SaleState, sale_state::Phase};
@@ -33,6 +34,8 @@ pub(crate) struct SaleNow {
 #[derive(Debug, Default)]
 pub(crate) struct States {
     sales: RwLock<HashMap<Box<str>, Arc<SaleNow>>>,
+    /// What overflow cells say.
+    pub(crate) lines: Overflow,
 }
 
 impl States {

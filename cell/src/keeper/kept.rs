@@ -3,6 +3,7 @@
 use super::{Elsewhere, Keeper};
 use crate::archive::Archive;
 use crate::inventory::Inventory;
+use crate::line::Lines;
 use crate::link::States;
 use crate::metrics::CellMetrics;
 use crate::payment::{Pool, Provider};
@@ -63,6 +64,8 @@ pub(crate) struct Ports {
     /// The live keys of tickets, the one that signs first.
     pub(crate) tickets: ArcSwap<Vec<TicketKey>>,
     pub(crate) states: States,
+    /// Lines before other cells' lines.
+    pub(crate) lines: Lines,
     /// Who keeps what this process does not.
     pub(crate) elsewhere: Elsewhere,
     pub(crate) reports: Reports,

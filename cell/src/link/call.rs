@@ -54,7 +54,9 @@ impl Asked {
             Some(Kind::Refund(refund)) => {
                 Asked::Refund { order: OrderId::try_from(&refund.order[..])? }
             }
-            Some(Kind::Probe(_)) | None => return Err(Reason::MessageUndecodable.into()),
+            Some(Kind::Probe(_) | Kind::Line(_)) | None => {
+                return Err(Reason::MessageUndecodable.into());
+            }
         };
         Ok((buyer, asked))
     }

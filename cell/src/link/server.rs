@@ -171,6 +171,12 @@ fn take(kept: &Kept, mut call: Call, outbox: &Arc<Outbox>, now: Instant) {
             return outbox.answer(call.id, kind);
         }
     }
+    if let Some(call::Kind::Line(line)) = &call.kind {
+        return match kept.ports().lines.answer(kept.ports(), &call, line) {
+            Ok(place) => outbox.answer(call.id, place),
+            Err(fault) => outbox.refuse(call.id, &fault),
+        };
+    }
     let traceparent = Some(call.traceparent.as_str()).filter(|text| !text.is_empty());
     let span = trace::child_of(traceparent, || tracing::info_span!("call", sale = call.sale));
     let reply = Reply::new(outbox.clone(), call.id, deadline(&call, now)).traced(span);

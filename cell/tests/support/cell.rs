@@ -74,6 +74,7 @@ impl CellUnderTest {
                 secret: TICKETS.1.to_vec(),
             }],
             create_ms: 1,
+            overflow: false,
         };
         let mut client = Etcd::connect([&etcd.url], None).await.unwrap();
         client.put(format!("{}{CELL}", keys::CELLS), record.encode_to_vec(), None).await.unwrap();

@@ -193,7 +193,12 @@ impl Cell {
             ..OrgRecord::default()
         };
         let secret = TicketSecret { kid: "t1".into(), secret: SECRET.to_vec() };
-        let cell = CellRecord { cell: "cell-1".into(), ticket_keys: vec![secret], create_ms: 1 };
+        let cell = CellRecord {
+            cell: "cell-1".into(),
+            ticket_keys: vec![secret],
+            create_ms: 1,
+            overflow: false,
+        };
         self.put(&format!("{}{ORG}", keys::ORGS), org.encode_to_vec()).await?;
         self.put(&format!("{}cell-1", keys::CELLS), cell.encode_to_vec()).await
     }

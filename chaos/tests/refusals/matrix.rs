@@ -116,6 +116,9 @@ const ORGS: &[Row] = &[
 const CELLS: &[Row] = &[
     (Named::Operators, "GetCell", |_, name| frame(&GetCellRequest { name })),
     (Named::Operators, "ListCells", |_, _| frame(&ListCellsRequest::default())),
+    (Named::Operators, "SetCellOverflow", |_, name| {
+        frame(&SetCellOverflowRequest { name, overflow: true })
+    }),
 ];
 
 const PLACEMENTS: &[Row] = &[

@@ -237,6 +237,11 @@ async fn an_operator_looks_at_the_fleet() {
     assert_eq!((&cell["orgCount"], &cell["processes"][0]["process"]), (&1.into(), &"p1".into()));
     let table = desk.operator("cells list").await.out;
     assert!(table.contains("LIVE PROCESSES") && table.contains("cells/cell-3"), "{table}");
+    let inhabited = desk.operator("cells set-overflow cell-1").await;
+    assert_eq!(inhabited.code, 2);
+    assert!(inhabited.err.contains("name: is a cell in which orgs live"), "{}", inhabited.err);
+    let not_one = desk.operator("cells set-overflow cell-1 false -o json").await.json();
+    assert_eq!(not_one["overflow"], false);
     let placement = desk.operator("placements get acme -o json").await.json();
     assert_eq!(placement["cells"].as_array().unwrap().len(), 3);
     assert_eq!(desk.operator("placements list -o json").await.json()["placements"][0], placement);

@@ -1,17 +1,19 @@
-//! `floodgate.fleet.v1.CellService`: operators look at the fleet.
+//! `floodgate.fleet.v1.CellService`: operators look at the fleet and say what its cells are for.
 
 use std::sync::Arc;
 
 use proto::fault::Fault;
 use proto::id::parse_cell;
-use proto::wire::cell::ProcessRecord;
+use proto::wire::cell::{CellRecord, ProcessRecord};
 use proto::wire::fleet::cell_service_server::CellService;
-use proto::wire::fleet::{Cell, GetCellRequest, ListCellsRequest, ListCellsResponse, Process};
+use proto::wire::fleet::{
+    Cell, GetCellRequest, ListCellsRequest, ListCellsResponse, Process, SetCellOverflowRequest,
+};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Desk, found};
+use super::{Desk, RACES_MAX, found};
 use crate::page;
-use crate::store::Placements;
+use crate::store::{Placements, StoreError};
 
 /// The service.
 #[derive(Debug)]
@@ -31,14 +33,44 @@ impl CellService for Cells {
         self.0.auth.operator(request.metadata()).await?;
         Ok(Response::new(self.list(request.get_ref()).await?))
     }
+
+    async fn set_cell_overflow(
+        &self,
+        request: Request<SetCellOverflowRequest>,
+    ) -> Result<Response<Cell>, Status> {
+        self.0.auth.operator(request.metadata()).await?;
+        Ok(Response::new(self.set_overflow(request.get_ref()).await?))
+    }
 }
 
 impl Cells {
     async fn get(&self, name: &str) -> Result<Cell, Fault> {
         let store = &self.0.store;
-        let cell = found(store.cell(&parse_cell(name)?).await?)?.value.cell;
-        let processes = store.processes(&cell).await?;
+        let cell = found(store.cell(&parse_cell(name)?).await?)?.value;
+        let processes = store.processes(&cell.cell).await?;
         Ok(view(&cell, &processes, &store.placements().await?))
+    }
+
+    async fn set_overflow(&self, request: &SetCellOverflowRequest) -> Result<Cell, Fault> {
+        let (store, id) = (&self.0.store, parse_cell(&request.name)?);
+        for _ in 0..RACES_MAX {
+            let there = found(store.cell(&id).await?)?;
+            if there.value.overflow == request.overflow {
+                return self.get(&request.name).await;
+            }
+            let placements = store.placements().await?;
+            if placements.org_count(id.as_str()) > 0 {
+                let complaint = "is a cell in which orgs live; add another one for overflow";
+                return Err(Fault::field("name", complaint));
+            }
+            let cell = CellRecord { overflow: request.overflow, ..there.value };
+            match store.replace_cell(&cell, there.revision, placements.revision).await {
+                Ok(_) => return self.get(&request.name).await,
+                Err(StoreError::Conflict) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(StoreError::Conflict.into())
     }
 
     async fn list(&self, request: &ListCellsRequest) -> Result<ListCellsResponse, Fault> {
@@ -47,12 +79,13 @@ impl Cells {
         let (cells, more) = store.cells(&page).await?;
         let (processes, placements) = (store.all_processes().await?, store.placements().await?);
         let last = cells.last().filter(|_| more).map(|cell| page::token("cells", &cell.value.cell));
-        let cells = cells.iter().map(|cell| view(&cell.value.cell, &processes, &placements));
+        let cells = cells.iter().map(|cell| view(&cell.value, &processes, &placements));
         Ok(ListCellsResponse { cells: cells.collect(), next_page_token: last.unwrap_or_default() })
     }
 }
 
-fn view(cell: &str, processes: &[ProcessRecord], placements: &Placements) -> Cell {
+fn view(record: &CellRecord, processes: &[ProcessRecord], placements: &Placements) -> Cell {
+    let cell = record.cell.as_str();
     let process = |process: &ProcessRecord| Process {
         process: process.process.clone(),
         address: process.address.clone(),
@@ -62,5 +95,6 @@ fn view(cell: &str, processes: &[ProcessRecord], placements: &Placements) -> Cel
         name: format!("cells/{cell}"),
         processes: processes.iter().filter(|one| one.cell == cell).map(process).collect(),
         org_count: placements.org_count(cell),
+        overflow: record.overflow,
     }
 }

@@ -13,7 +13,8 @@ use super::{Fence, Kept, Page, Store, StoreError, absent, unchanged};
 pub struct Placements {
     /// Orgs and their cells, by org.
     pub orgs: Vec<(String, Vec<CellId>)>,
-    /// The `mod_revision` of the key that every new org rewrites; 0 before the first.
+    /// The `mod_revision` of the key that every new org rewrites, and every change of what a cell is for; 0 before the
+    /// first.
     pub revision: i64,
 }
 
@@ -109,13 +110,34 @@ impl Store {
         self.page("list cells", keys::CELLS, page).await
     }
 
-    /// The ids of all cells that have been seen.
+    /// The ids of all cells that have been seen and in which orgs may live.
     ///
     /// # Errors
     /// As [`Self::org`].
     pub async fn cell_ids(&self) -> Result<Vec<CellId>, StoreError> {
         let cells = self.all::<CellRecord>("list cells", keys::CELLS).await?;
-        Ok(cells.into_iter().filter_map(|cell| cell.value.cell.parse().ok()).collect())
+        let for_orgs = cells.into_iter().filter(|cell| !cell.value.overflow);
+        Ok(for_orgs.filter_map(|cell| cell.value.cell.parse().ok()).collect())
+    }
+
+    /// Writes a cell that was read at `revision`, in view of placements at revision `placed`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it was written, or an org was registered, in between.
+    pub async fn replace_cell(
+        &self,
+        cell: &CellRecord,
+        revision: i64,
+        placed: i64,
+    ) -> Result<i64, StoreError> {
+        let key = format!("{}{}", keys::CELLS, cell.cell);
+        let when = vec![unchanged(&key, revision), unchanged(&placed_key(), placed)];
+        // An org that is being placed at this moment must look at the cells again.
+        let then = vec![
+            TxnOp::put(key, cell.encode_to_vec(), None),
+            TxnOp::put(placed_key(), cell.cell.as_str(), None),
+        ];
+        self.commit("write a cell", when, then).await
     }
 
     /// The processes of a cell whose leases are live, by name.

@@ -181,3 +181,32 @@ async fn the_fleet_is_listed() {
     let listed = orgs.list_orgs(page).await.unwrap().into_inner();
     assert_eq!(listed.orgs.len(), 5);
 }
+
+#[tokio::test]
+async fn no_org_is_placed_in_an_overflow_cell() {
+    let (_world, instance) = World::with(4, &[]).await;
+    let mut cells = instance.cells().await;
+    let set = |cell: &str, overflow| SetCellOverflowRequest { name: cell.into(), overflow };
+    let missing = cells.set_cell_overflow(set("cells/cell-9", true)).await.unwrap_err();
+    assert_eq!(reason(&missing), Some(Reason::NotFound));
+    for _ in 0..2 {
+        let cell = cells.set_cell_overflow(set("cells/cell-2", true)).await.unwrap().into_inner();
+        assert!(cell.overflow && cell.org_count == 0, "{cell:?}");
+    }
+    for org in ["acme", "other", "third"] {
+        create_org(&instance, org).await.unwrap();
+        let name = format!("orgs/{org}/placement");
+        let request = GetPlacementRequest { name };
+        let placement = instance.placements().await.get_placement(request).await.unwrap();
+        let mut cells = placement.into_inner().cells;
+        cells.sort();
+        assert_eq!(cells, ["cells/cell-1", "cells/cell-3", "cells/cell-4"]);
+    }
+    let inhabited = cells.set_cell_overflow(set("cells/cell-3", true)).await.unwrap_err();
+    assert_eq!(reason(&inhabited), Some(Reason::InvalidField));
+    let back = cells.set_cell_overflow(set("cells/cell-2", false)).await.unwrap().into_inner();
+    assert!(!back.overflow);
+    let page = ListCellsRequest { page_size: 9, page_token: String::new() };
+    let all = cells.list_cells(page).await.unwrap().into_inner().cells;
+    assert!(all.iter().all(|cell| !cell.overflow), "{all:?}");
+}

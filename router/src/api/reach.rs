@@ -129,13 +129,14 @@ impl Edge {
 }
 
 /// A process whose link was lost with a call on it.
-struct Lost {
-    process: Arc<Process>,
+pub(super) struct Lost {
+    pub(super) process: Arc<Process>,
     /// Whether the call was sent, and may have been carried out.
     sent: bool,
 }
 
-async fn ask(
+/// Sends a call to a process and waits for the answer.
+pub(super) async fn ask(
     process: &Arc<Process>,
     kind: Kind,
     asking: Asking<'_>,

@@ -12,7 +12,7 @@ use proto::id::{OrderId, parse_order, parse_request_id, parse_sale};
 use proto::limits::{CAP_MAX, PAYMENT_METHOD_BYTES_MAX, STATE_STALE_MS, TOKEN_BYTES_MAX};
 use proto::rank::{Standing, standing};
 use proto::token::Role;
-use proto::wire::cell::{Cancel, Checkout, Join, Refund, Reserve, Show, answer, call};
+use proto::wire::cell::{Cancel, Checkout, Refund, Reserve, Show, call};
 use proto::wire::storefront::sale_state::Phase;
 use proto::wire::storefront::storefront_service_server::StorefrontService;
 use proto::wire::storefront::{
@@ -52,7 +52,7 @@ impl StorefrontService for StorefrontApi {
         request: Request<GetTicketRequest>,
     ) -> Result<Response<Ticket>, Status> {
         let (call, request) = Incoming::of(CallName::GetTicket, request);
-        self.edge.run(&call, async { self.ticket_answer(&call, request) }).await
+        self.edge.run(&call, self.ticket_answer(&call, request)).await
     }
 
     async fn get_sale_state(
@@ -155,23 +155,21 @@ impl StorefrontApi {
         if self.edge.states.is_sold_out(&asked.sale) {
             return Err(Reason::SoldOut.into());
         }
-        // A line may form while a sale is paused. One that is over has perhaps no keeper any more to say so.
-        self.over(&asked).or_else(|fault| match fault.reason {
-            Reason::SalePaused => Ok(()),
-            _ => Err(fault),
-        })?;
-        match self.edge.pass_on(&asked, Kind::Join, call::Kind::Join(Join {})).await? {
-            answer::Kind::Place(place) => {
-                let (_, now) = self.edge.bucket(&asked)?;
-                self.edge.ticket(&asked, place.ticket, place.rank, &now)
-            }
-            _ => Err(Reason::Internal.into()),
-        }
+        self.has_line(&asked)?;
+        self.edge.join(&asked).await
     }
 
-    fn ticket_answer(&self, call: &Incoming, request: GetTicketRequest) -> Result<Ticket, Fault> {
+    async fn ticket_answer(
+        &self,
+        call: &Incoming,
+        request: GetTicketRequest,
+    ) -> Result<Ticket, Fault> {
         let (org, sale) = parse_sale(&request.sale)?;
         let asked = self.edge.buyer(call, &org, &sale)?;
+        if let Some(given) = self.edge.line_ticket(&asked, &request.ticket)? {
+            self.has_line(&asked)?;
+            return self.edge.line_answer(&asked, &given, request.ticket).await;
+        }
         let (bucket, now) = self.edge.bucket(&asked)?;
         let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
         self.over(&asked).map_err(|fault| self.edge.in_line(fault, &asked, &now, rank))?;
@@ -194,7 +192,11 @@ impl StorefrontApi {
         }
         let asked = self.edge.buyer(call, &org, &sale)?;
         let (bucket, now) = self.edge.bucket(&asked)?;
-        let rank = self.edge.rank(&asked, &request.ticket, bucket)?;
+        let rank = self.edge.rank(&asked, &request.ticket, bucket);
+        let rank = rank.map_err(|fault| match self.edge.not_joined(&asked, &request.ticket) {
+            Some(early) => early,
+            None => fault,
+        })?;
         // A ticket that waits cannot have made an order; for all others the keeper looks whether it has.
         if let Standing::Waiting(_) = standing(rank, now.state.tail, now.state.cursor)
             && !asked.sale.standard
@@ -234,6 +236,15 @@ impl StorefrontApi {
         let (org, sale) = parse_sale(name)?;
         let roles = [Role::Buyer, Role::Merchant];
         Ok(self.edge.for_sale(call, &roles, (&org, &sale))?.theirs)
+    }
+
+    /// Refused when there is no line any more: one may form while a sale is paused. One that is over has perhaps no keeper
+    /// any more to say so.
+    fn has_line(&self, asked: &Asked) -> Result<(), Fault> {
+        self.over(asked).or_else(|fault| match fault.reason {
+            Reason::SalePaused => Ok(()),
+            _ => Err(fault),
+        })
     }
 
     /// Refused when the sale takes no new hold any more.

@@ -54,6 +54,7 @@ impl Edge {
             place,
             estimate: estimate_ms(now, place).filter(|_| waits).map(duration_ms),
             ask_again: waits.then(|| duration_ms(self.ask_again_ms(asked, now, place))),
+            to_join: false,
         })
     }
 

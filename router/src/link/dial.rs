@@ -112,6 +112,15 @@ impl Links {
         all.filter(fits).min_by_key(|process| process.is_draining()).cloned()
     }
 
+    /// The first process of a cell that may be asked, by name and rather one that stays: the same one for all routers, as
+    /// far as they see the same.
+    pub(crate) fn first(&self, cell: &str, kind: Kind) -> Option<Arc<Process>> {
+        let known = self.lock();
+        let all = known.processes.values().map(|dialled| &dialled.process);
+        let fit = all.filter(|process| *process.entry.cell == *cell && process.takes(kind));
+        fit.min_by_key(|process| (process.is_draining(), &process.entry.process)).cloned()
+    }
+
     /// A process of a cell by its name: of two that had it, the one that can be reached.
     pub(crate) fn process(&self, cell: &str, name: &str) -> Option<Arc<Process>> {
         let known = self.lock();
@@ -255,6 +264,7 @@ async fn listen(process: &Arc<Process>, common: &Common, pause_ms: &mut u64) -> 
                 for state in message.buckets {
                     common.states.hear(state, process);
                 }
+                message.lines.iter().for_each(|line| common.states.lines.hear(line));
                 let first = process.silence() == Duration::MAX;
                 process.heard(message.draining);
                 if first {

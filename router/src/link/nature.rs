@@ -30,6 +30,8 @@ pub(crate) fn nature(kind: Option<&Kind>) -> Nature {
         Some(Kind::Show(_)) => (Worth::Checkout, false, Again::Safe),
         // A buyer has one entry in a line, however often they join.
         Some(Kind::Join(_)) => (Worth::Join, false, Again::Safe),
+        // Nor more than one number in the line before that.
+        Some(Kind::Line(_)) => (Worth::Join, false, Again::Safe),
         // The order is the memory of its request.
         Some(Kind::Reserve(_)) => (Worth::Reserve, false, Again::Safe),
         // An order that was cancelled says so to whoever cancels it again.
@@ -53,6 +55,7 @@ mod tests {
             (Kind::Probe(Default::default()), Worth::Display, Again::Safe),
             (Kind::Show(Default::default()), Worth::Checkout, Again::Safe),
             (Kind::Join(Default::default()), Worth::Join, Again::Safe),
+            (Kind::Line(Default::default()), Worth::Join, Again::Safe),
             (Kind::Reserve(Default::default()), Worth::Reserve, Again::Safe),
             (Kind::Cancel(Default::default()), Worth::Checkout, Again::Safe),
             (Kind::Refund(Default::default()), Worth::Checkout, Again::Safe),

@@ -1,7 +1,7 @@
 //! `floodgate cells`: the fleet.
 
 use proto::wire::fleet::cell_service_client::CellServiceClient;
-use proto::wire::fleet::{GetCellRequest, ListCellsRequest};
+use proto::wire::fleet::{GetCellRequest, ListCellsRequest, SetCellOverflowRequest};
 
 use super::PAGE_SIZE;
 use crate::failure::Failure;
@@ -19,14 +19,29 @@ pub(crate) enum Cells {
     },
     /// Show all cells
     List,
+    /// Say whether buyers whose own cells refuse to let them join stand in line in a cell; no org lives there
+    SetOverflow {
+        /// Its id
+        cell: String,
+        /// `false` makes it a cell for orgs again
+        #[arg(action = clap::ArgAction::Set, default_value_t = true)]
+        overflow: bool,
+    },
 }
 
 impl Cells {
     pub(crate) async fn run(self, reach: &Reach, output: &Output) -> Result<(), Failure> {
         let mut client = CellServiceClient::new(reach.control_plane()?);
-        if let Cells::Get { cell } = self {
-            let request = GetCellRequest { name: named("cells", &cell) };
-            return output.one(&client.get_cell(request).await?.into_inner());
+        match self {
+            Cells::Get { cell } => {
+                let request = GetCellRequest { name: named("cells", &cell) };
+                return output.one(&client.get_cell(request).await?.into_inner());
+            }
+            Cells::SetOverflow { cell, overflow } => {
+                let request = SetCellOverflowRequest { name: named("cells", &cell), overflow };
+                return output.one(&client.set_cell_overflow(request).await?.into_inner());
+            }
+            Cells::List => {}
         }
         let (mut cells, mut page_token) = (Vec::new(), String::new());
         loop {

@@ -56,7 +56,7 @@ impl View for RevokedToken {
 }
 
 impl View for Cell {
-    const BRIEF: &'static [&'static str] = &["name", "orgs", "live processes"];
+    const BRIEF: &'static [&'static str] = &["name", "orgs", "live processes", "overflow"];
 
     fn json(&self) -> Value {
         let process = |process: &Process| {
@@ -70,6 +70,7 @@ impl View for Cell {
             "name": self.name,
             "processes": self.processes.iter().map(process).collect::<Vec<_>>(),
             "orgCount": self.org_count,
+            "overflow": self.overflow,
         })
     }
 
@@ -84,6 +85,7 @@ impl View for Cell {
             ("name", self.name.clone()),
             ("orgs", self.org_count.to_string()),
             ("live processes", self.processes.len().to_string()),
+            ("overflow", if self.overflow { "yes".to_owned() } else { String::new() }),
         ];
         fields.extend(self.processes.iter().map(process));
         fields
