@@ -37,11 +37,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 use window::Window;
 
+/// A sale's lines, by the bucket's number.
+type OfSale = HashMap<u32, Arc<Line>>;
+
 /// See the module: the lines that this router has heard of, or whose buckets have refused joins.
 #[derive(Debug)]
 pub(crate) struct Overflow {
     begin: Instant,
-    lines: RwLock<HashMap<Box<str>, HashMap<u32, Arc<Line>>>>,
+    lines: RwLock<HashMap<Box<str>, OfSale>>,
 }
 
 /// The line before one bucket's line.
@@ -94,7 +97,7 @@ impl Overflow {
             return Some(line);
         }
         let mut lines = self.lines.write().unwrap_or_else(PoisonError::into_inner);
-        let count = |lines: &HashMap<_, HashMap<_, _>>| lines.values().map(HashMap::len).sum();
+        let count = |lines: &HashMap<_, OfSale>| lines.values().map(HashMap::len).sum();
         let mut all: usize = count(&lines);
         if all >= LINES_MAX {
             let now_ms = ms(self.begin.elapsed());
