@@ -25,6 +25,7 @@ use super::frames::PREFACE;
 use super::metered::Metered;
 use super::pulse::{Patience, Pulse, Why, watch};
 use super::tls::{Shaken, handshake};
+use super::turnstile::{Turn, Turned, Turnstile};
 use super::{FrameLimits, ServerOptions};
 use crate::metric::{Counter, Counters, Metrics};
 use crate::tls::TlsServer;
@@ -45,6 +46,7 @@ pub(super) struct Protocols {
     patience: Patience,
     age_max: Option<Duration>,
     age_grace: Option<Duration>,
+    turnstile: Option<Arc<Turnstile>>,
     closed: Arc<[(Why, Counter)]>,
 }
 
@@ -98,8 +100,17 @@ impl Protocols {
             patience,
             age_max: options.age_max,
             age_grace: options.age_grace,
+            turnstile: options
+                .effort
+                .clone()
+                .map(|effort| Arc::new(Turnstile::new(effort, options.name, metrics))),
             closed,
         }
+    }
+
+    /// Where connections wait when there is too much to do; it wants to be kept.
+    pub(super) fn turnstile(&self) -> Option<Arc<Turnstile>> {
+        self.turnstile.clone()
     }
 
     fn close(&self, why: Why) {
@@ -126,13 +137,19 @@ pub(super) async fn serve<S, B>(
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
+    let turn = protocols.turnstile.as_ref().map(Turnstile::turn);
+    let mut stream = Turned::new(stream, turn.clone());
     if protocols.tls.is_some() {
-        return Box::pin(encrypted(stream, protocols, service, end)).await;
+        return Box::pin(encrypted(stream, turn, protocols, service, end)).await;
     }
     // Hyper waits for the preface without a limit. A peer that comes at the end is still heard, so
     // that it learns properly that it has to go elsewhere.
-    match timeout(protocols.patience.preface, spoken(&stream)).await {
-        Ok(Some(spoken)) => speak(stream, spoken, &protocols, service, end).await,
+    match timeout(protocols.patience.preface, spoken(stream.stream())).await {
+        Ok(Some(spoken)) => match stream.turn().await {
+            Ok(()) => speak(stream, (spoken, turn), &protocols, service, end).await,
+            // Nothing was made yet for whoever had to wait first.
+            Err(_) => protocols.close(Why::Crowded),
+        },
         Ok(None) => {}
         Err(_) => protocols.close(Why::Preface),
     }
@@ -140,7 +157,8 @@ pub(super) async fn serve<S, B>(
 
 /// The same behind TLS.
 async fn encrypted<S, B>(
-    stream: TcpStream,
+    stream: Turned,
+    turn: Option<Arc<Turn>>,
     protocols: Arc<Protocols>,
     service: S,
     end: CancellationToken,
@@ -158,7 +176,7 @@ async fn encrypted<S, B>(
     match Box::pin(handshake(stream, tls, protocols.handshake_timeout)).await {
         Some(Shaken { stream, is_http2 }) => {
             let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
-            speak(stream, spoken, &protocols, service, end).await;
+            speak(stream, (spoken, turn), &protocols, service, end).await;
         }
         None => protocols.close(Why::Handshake),
     }
@@ -167,7 +185,7 @@ async fn encrypted<S, B>(
 /// Serves what is known to begin with `spoken`.
 async fn speak<T, S, B>(
     io: T,
-    spoken: Spoken,
+    (spoken, turn): (Spoken, Option<Arc<Turn>>),
     protocols: &Protocols,
     service: S,
     end: CancellationToken,
@@ -191,8 +209,11 @@ async fn speak<T, S, B>(
         }
         _ => Metered::not(io),
     };
-    let told = pulse.clone();
+    let (told, calling) = (pulse.clone(), turn.clone());
     let service = service_fn(move |request| {
+        if let Some(turn) = &calling {
+            turn.called();
+        }
         let (answer, pulse) = (service.clone().call(request), told.clone());
         async move {
             let answer = answer.await?;
@@ -212,7 +233,8 @@ async fn speak<T, S, B>(
         }
         (Spoken::Http1, None) => Some(Why::Preface),
     };
-    if let Some(why) = flood.get().map(|flood| Why::Flood(*flood)).or(closed) {
+    let crowded = turn.filter(|turn| turn.is_gone()).map(|_| Why::Crowded);
+    if let Some(why) = flood.get().map(|flood| Why::Flood(*flood)).or(crowded).or(closed) {
         protocols.close(why);
     }
 }
@@ -336,7 +358,7 @@ mod tests {
             }
         };
         let end = CancellationToken::new();
-        tokio::join!(speak(ours, Spoken::Http2, &protocols, service, end), asking);
+        tokio::join!(speak(ours, (Spoken::Http2, None), &protocols, service, end), asking);
         let counts = protocols.closed.iter().filter(|(_, count)| count.value() > 0);
         let counts: Vec<_> = counts.map(|(why, count)| (*why, count.value())).collect();
         assert_eq!(counts, [(Why::Write, 1)]);

@@ -32,10 +32,12 @@ pub(super) enum Why {
     Flood(Flood),
     /// It was told to go, and did not.
     Age,
+    /// It waited too long to be read, because there is too much to do.
+    Crowded,
 }
 
 impl Why {
-    pub(super) const ALL: [Why; 11] = [
+    pub(super) const ALL: [Why; 12] = [
         Why::Handshake,
         Why::Preface,
         Why::Frame,
@@ -47,6 +49,7 @@ impl Why {
         Why::Flood(Flood::Others),
         Why::Flood(Flood::Narrow),
         Why::Age,
+        Why::Crowded,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -62,6 +65,7 @@ impl Why {
             Why::Flood(Flood::Others) => "flood_of_frames",
             Why::Flood(Flood::Narrow) => "narrow_window",
             Why::Age => "age",
+            Why::Crowded => "crowded",
         }
     }
 }
