@@ -21,12 +21,12 @@ pub(super) const WHOLE: u32 = 1 << 16;
 /// How many connections are read at least, more or less: with few there is no part of them that fits.
 const READ_MIN: usize = 16;
 /// A server is late when nothing waited less than this for its turn.
-const LATE: Duration = Duration::from_millis(100);
+const LATE: Duration = Duration::from_millis(50);
 /// Who has waited so long needs nobody else to say so.
-pub(super) const VERY_LATE: Duration = Duration::from_millis(200);
+pub(super) const VERY_LATE: Duration = Duration::from_millis(100);
 /// It is short of processor time when its tasks wait so long for their turn on average. A timer alone makes half of it.
 const SHORT: Duration = Duration::from_millis(2);
-/// Fewer answers than this say nothing.
+/// Fewer answers than this say nothing: what takes the time then is not calls, as after a pause of ours.
 const ANSWERS_MIN: u64 = 16;
 /// Of so many answers one may be in vain before less is read, ...
 const IN_VAIN_MOST: u64 = 8;
@@ -34,8 +34,8 @@ const IN_VAIN_MOST: u64 = 8;
 const IN_VAIN_MEANT: u64 = 16;
 /// ... when there are fewer than that, more is read again.
 const IN_VAIN_LEAST: u64 = 32;
-/// Most that is left out at a time: three quarters.
-const FALL_MOST: u32 = 4;
+/// Most that is left out at a time: seven eighths.
+const FALL_MOST: u32 = 8;
 /// By which part of itself the most that can be done is forgotten in a window: while more is asked, and while too much is
 /// read for it all the same.
 const FORGOTTEN: (u64, u64) = (64, 8);
@@ -67,7 +67,9 @@ pub(super) struct Strain {
     share: u32,
     /// Calls a second that all connections ask; 0: not known.
     asked: u64,
-    /// The most calls a second that were done of use lately.
+    /// Calls a second that are done of use, ...
+    useful: u64,
+    /// ... and the most of that lately.
     done: u64,
     rise: u32,
     mean: Duration,
@@ -78,28 +80,36 @@ pub(super) struct Strain {
 impl Strain {
     /// Without any.
     pub(super) fn new() -> Strain {
-        Strain { share: WHOLE, asked: 0, done: 0, rise: RISE.0, mean: Duration::ZERO, rests: false }
+        Strain {
+            share: WHOLE,
+            asked: 0,
+            useful: 0,
+            done: 0,
+            rise: RISE.0,
+            mean: Duration::ZERO,
+            rests: false,
+        }
     }
 
     /// Which part of so many connections is read from now on, of [`WHOLE`].
     pub(super) fn feel(&mut self, felt: Felt, connections: usize) -> u32 {
         self.mean = (self.mean * BEFORE + felt.mean) / (BEFORE + 1);
-        let is_late = felt.least > LATE;
         if std::mem::take(&mut self.rests) && felt.least <= VERY_LATE {
             return self.share;
         }
         // Counted one after the other, while calls go on.
         let in_vain = felt.in_vain.min(felt.answers);
         let says = felt.answers >= ANSWERS_MIN;
+        let is_late = says && felt.least > LATE;
         let wastes = |part: u64| says && self.mean > SHORT && in_vain * part > felt.answers;
         let (too_much, much) = (wastes(IN_VAIN_MOST), wastes(IN_VAIN_LEAST));
         if says {
-            self.learn(felt, felt.answers - in_vain, too_much);
+            self.learn(felt, felt.answers - in_vain, (is_late, too_much));
         }
         let before = self.share;
         let fits = self.fits();
         if is_late || too_much {
-            let fits = if says { fits.min(before) } else { before };
+            let fits = fits.min(before);
             let in_time = part(before, micros(LATE), micros(felt.least).max(1));
             self.share = if is_late { fits.min(in_time) } else { fits }.max(before / FALL_MOST);
             self.rise = RISE.0;
@@ -116,16 +126,26 @@ impl Strain {
     }
 
     /// What is asked, and what can be done.
-    fn learn(&mut self, felt: Felt, useful: u64, too_much: bool) {
+    fn learn(&mut self, felt: Felt, useful: u64, (is_late, too_much): (bool, bool)) {
         let per_s = |count: u64| count * 1_000_000 / micros(felt.took).max(1);
-        let asked = per_s(felt.answers) * u64::from(WHOLE) / u64::from(self.share.max(1));
-        self.asked = if self.asked == 0 { asked } else { u64::midpoint(self.asked, asked) };
+        // What is quite another is another load, and no scatter.
+        let blend = |known: u64, new: u64| match (known / 2..known.saturating_mul(2)).contains(&new)
+        {
+            true => u64::midpoint(known, new),
+            false => new,
+        };
+        // Who is late answers what was asked before, of how many nobody knows.
+        if !is_late {
+            let read = u64::from(self.share.max(1));
+            self.asked = blend(self.asked, per_s(felt.answers) * u64::from(WHOLE) / read);
+        }
         let forgotten = match (too_much, self.share < WHOLE) {
             (true, _) => self.done / FORGOTTEN.1,
             (false, true) => self.done / FORGOTTEN.0,
             (false, false) => 0,
         };
-        self.done = (self.done - forgotten).max(per_s(useful));
+        self.useful = u64::midpoint(self.useful, per_s(useful));
+        self.done = (self.done - forgotten).max(self.useful);
     }
 
     /// The part of all that is asked that can be done, and a little more: so it is seen when more can be done.
