@@ -144,7 +144,8 @@ impl Strain {
             (false, true) => self.done / FORGOTTEN.0,
             (false, false) => 0,
         };
-        self.useful = u64::midpoint(self.useful, per_s(useful));
+        let useful = per_s(useful);
+        self.useful = if self.useful == 0 { useful } else { u64::midpoint(self.useful, useful) };
         self.done = (self.done - forgotten).max(self.useful);
     }
 

@@ -35,6 +35,11 @@ const TURNS_MIN: u32 = 2;
 /// How far apart turns are waited for, in milliseconds: at random, lest we keep step with whoever shares out the
 /// processor.
 const TURN_EVERY_MS: std::ops::Range<u64> = 5..35;
+/// What a connection reads in one go while the server is late; then others have their turn. So a crowd that comes at once
+/// is noticed before all that it has said is read.
+const BYTES_AT_ONCE: usize = 4 * 1_024;
+/// How late the turn that is waited for must be for that.
+const OVERDUE_US: u64 = 20_000;
 /// What has waited longer is not worth an answer.
 const STALE: Duration = Duration::from_millis(250);
 /// Nobody waits longer: in less time than a frame may stand still.
@@ -98,6 +103,9 @@ pub(super) struct Turnstile {
     share: AtomicU32,
     /// Windows so far. It wraps.
     window: AtomicU32,
+    begin: Instant,
+    /// When the turn that is waited for is due, in microseconds since the begin.
+    due_us: AtomicU64,
     /// Newcomers whose turn it is, because as many were closed when it was theirs.
     successors: AtomicUsize,
     connections: AtomicUsize,
@@ -128,6 +136,8 @@ impl Turnstile {
             effort,
             share: AtomicU32::new(WHOLE),
             window: AtomicU32::new(0),
+            begin: Instant::now(),
+            due_us: AtomicU64::new(u64::MAX),
             successors: AtomicUsize::new(0),
             connections: AtomicUsize::new(0),
             ids: AtomicU64::new(0),
@@ -182,7 +192,18 @@ impl Turnstile {
             self.late.set(i64::try_from(late_us).unwrap_or(i64::MAX));
             self.read_share(strain.feel(felt, self.connections.load(Relaxed)));
         }
+        self.due_us.store(u64::MAX, Relaxed);
         self.read_share(WHOLE);
+    }
+
+    fn us(&self, at: Instant) -> u64 {
+        let since = at.saturating_duration_since(self.begin);
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether a turn is late at this moment.
+    fn is_overdue(&self) -> bool {
+        self.us(Instant::now()).saturating_sub(self.due_us.load(Relaxed)) > OVERDUE_US
     }
 
     /// How long a window took, and our turns were late in it, at least and on average. None: it has ended.
@@ -195,6 +216,7 @@ impl Turnstile {
         // One alone says little: after a pause of ours it is late, and the next one is not.
         while began.elapsed() < WINDOW || (turns < TURNS_MIN && least < VERY_LATE) {
             let due = Instant::now() + Duration::from_millis(rand::random_range(TURN_EVERY_MS));
+            self.due_us.store(self.us(due), Relaxed);
             tokio::select! {
                 () = sleep_until(due) => {}
                 () = end.cancelled() => return None,
@@ -291,12 +313,14 @@ pub(super) struct Turned {
     turn: Option<Arc<Turn>>,
     /// Since when it waits with something to say.
     since: Option<Instant>,
+    /// What was read in one go.
+    bytes: usize,
 }
 
 impl Turned {
     /// A socket, and its connection's turn.
     pub(super) fn new(stream: TcpStream, turn: Option<Arc<Turn>>) -> Turned {
-        Turned { stream, turn, since: None }
+        Turned { stream, turn, since: None, bytes: 0 }
     }
 
     /// The socket itself.
@@ -348,7 +372,17 @@ impl AsyncRead for Turned {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(self.poll_turn(context))?;
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        if self.bytes >= BYTES_AT_ONCE {
+            self.bytes = 0;
+            if self.turn.as_ref().is_some_and(|turn| turn.stile.is_overdue()) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        self.bytes = if read.is_ready() { self.bytes + buffer.filled().len() - before } else { 0 };
+        read
     }
 }
 

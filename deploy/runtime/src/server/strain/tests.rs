@@ -120,7 +120,9 @@ fn a_moments_strain_is_over_in_less_time_than_anybody_waits() {
         answers: 200 * u64::from(share) / u64::from(WHOLE),
         ..Felt::default()
     };
-    strain.feel(calm(WHOLE), CONNECTIONS);
+    for _ in 0..10 {
+        assert_eq!(strain.feel(calm(WHOLE), CONNECTIONS), WHOLE);
+    }
     let paused =
         Felt { took: ms(3_000), least: ms(3_000), mean: ms(3_000), answers: 300, in_vain: 0 };
     let mut share = strain.feel(paused, CONNECTIONS);

@@ -124,3 +124,41 @@ async fn all_are_read_when_the_server_ends() {
     stile.keep(end).await;
     assert_eq!(read.await.unwrap().unwrap(), b'x');
 }
+
+/// How often a connection lets others have their turn while it reads 64 KiB, of which all is there.
+async fn rests(stile: &Arc<Turnstile>) -> usize {
+    const ALL: usize = 64 * 1_024;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = listener.accept().await.unwrap();
+    peer.write_all(&[0; ALL]).await.unwrap();
+    stream.readable().await.unwrap();
+    let mut turned = Turned::new(stream, Some(turn(stile, 0)));
+    let (mut rests, mut bytes) = (0, [0; 1_024]);
+    let mut read = 0;
+    while read < ALL {
+        let some = std::future::poll_fn(|context| {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            Poll::Ready(match Pin::new(&mut turned).poll_read(context, &mut buffer) {
+                Poll::Ready(ended) => ended.map(|()| buffer.filled().len()).ok(),
+                Poll::Pending => None,
+            })
+        });
+        match some.await {
+            Some(some) => read += some,
+            None => rests += 1,
+        }
+        // A budget of the library's own is not meant.
+        yield_now().await;
+    }
+    rests
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_server_reads_a_little_of_each() {
+    let stile = turnstile();
+    stile.due_us.store(0, Relaxed);
+    assert_eq!(rests(&stile).await, 0, "nothing is overdue");
+    advance(Duration::from_micros(OVERDUE_US + 1)).await;
+    assert_eq!(rests(&stile).await, 15, "after each four of 64 KiB but the last");
+}
