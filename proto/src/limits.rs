@@ -73,6 +73,8 @@ pub const LINK_WINDOW_MS: u64 = 100;
 pub const LINK_ROUND_TRIP_MS: (u64, u64) = (100, 1_000);
 /// Between those, a round trip is fine up to so many times the least that was seen.
 pub const LINK_ROUND_TRIP_TIMES: u64 = 2;
+/// How much of its own lateness a router takes off a round trip at most, at each end of it.
+pub const LINK_LATE_MS_MAX: u64 = 500;
 /// For how long the least round trip is remembered at least.
 pub const LINK_LEAST_MS: u64 = 10_000;
 /// Calls that are repeated after their link was lost, in a thousand of those asked, beyond ...

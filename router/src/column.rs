@@ -3,6 +3,8 @@
 //! ```text
 //!  accept         a place among all connections and those of an address; TLS; speaks   runtime: server/accept, tls,
 //!                 HTTP in time, or goes                                                connection
+//!  turnstile      with too little time for all, some connections wait unread: nothing  runtime: server/turnstile
+//!                 else refuses at so little cost
 //!  limits         frames, streams, headers, bytes: before anything is decoded          runtime: server/frames; api: 16 KiB
 //!  spoken         gRPC passes; gRPC-Web and JSON become it, once it is known whose     runtime: web; Edge::own_org
 //!                 they are: by the address and authenticate steps of below

@@ -2,6 +2,7 @@
 
 use proto::fault::Reason;
 use runtime::metric::{Counter, Counters, Histogram, LATENCY_BOUNDS_S, Metrics};
+use runtime::server::Done;
 use std::time::Duration;
 
 /// The calls of a storefront, as labels.
@@ -118,10 +119,44 @@ impl RouterMetrics {
         }
     }
 
+    /// What became of calls so far. Who was refused for want of room or time was read in vain.
+    pub(crate) fn done(&self) -> Done {
+        let in_vain =
+            |reason: &Reason| matches!(reason, Reason::Overloaded | Reason::DeadlinePassed);
+        let refused = self.refusals.iter().filter(|(reason, _)| in_vain(reason));
+        Done {
+            answers: self.calls.iter().map(|(counter, _)| counter.value()).sum(),
+            in_vain: refused.map(|(_, counter)| counter.value()).sum(),
+        }
+    }
+
     /// Something was refused, a call or what was to become one.
     pub(crate) fn refused(&self, reason: Reason) {
         if let Some((_, counter)) = self.refusals.iter().find(|(known, _)| *known == reason) {
             counter.add(1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_for_want_of_room_or_time_was_read_in_vain() {
+        let counted = RouterMetrics::new(&Metrics::new("test", "0").unwrap());
+        let rows = [
+            None,
+            Some(Reason::Overloaded),
+            Some(Reason::DeadlinePassed),
+            // Who asks too much by themselves, or what is over, is refused with time to spare.
+            Some(Reason::BuyerRate),
+            Some(Reason::OrgRate),
+            Some(Reason::SoldOut),
+        ];
+        for reason in rows {
+            counted.answered(CallName::Reserve, Duration::ZERO, reason);
+        }
+        assert_eq!(counted.done(), Done { answers: 6, in_vain: 2 });
     }
 }

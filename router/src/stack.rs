@@ -23,7 +23,8 @@ use runtime::drain::Drain;
 use runtime::process::{Context, PlaneError};
 use runtime::readiness::Readiness;
 use runtime::server::{
-    Explained, Front, Proxies, ServerOptions, Shared, serve_service, standard_routes,
+    Effort, Explained, Front, Lateness, Proxies, ServerOptions, Shared, serve_service,
+    standard_routes,
 };
 use runtime::tls::TlsClient;
 use runtime::web::Web;
@@ -61,7 +62,8 @@ pub async fn run(
         tls.follow("cells", &metrics, &drain);
     }
     let states = Arc::new(States::default());
-    let link_metrics = LinkMetrics::new(&metrics);
+    let lateness = Lateness::default();
+    let link_metrics = LinkMetrics::new(&metrics, lateness.clone());
     let edge = Arc::new(Edge {
         clock,
         directory: ArcSwap::default(),
@@ -89,7 +91,10 @@ pub async fn run(
     let routes = standard_routes(&[proto::wire::DESCRIPTORS], &services, &drain)?;
     // Who is measured without checks does without this, too.
     let peers = edge.quotas.counts_addresses() && !config.open_probe;
-    let options = ServerOptions { peers, ..port(server, config.connection_age_s) };
+    let counting = edge.clone();
+    let effort = Some(Effort::new(lateness, move || counting.metrics.done()));
+    let age_s = config.connection_age_s;
+    let options = ServerOptions { peers, effort, ..port(server, age_s) };
     // Most calls are the storefront's, so they are looked for first; unless this router is there to be measured.
     if config.open_probe {
         let front = Web::new(Front::new(probe, routes.add_service(storefront)), web, &metrics)?;

@@ -58,7 +58,7 @@ struct Args {
     /// ... and its key
     #[arg(long, hide = true)]
     bare_key: Option<PathBuf>,
-    /// Flood the router at this address and nothing else
+    /// Flood the routers at these addresses, as we are told, and nothing else
     #[arg(long, hide = true, requires = "flood_sale")]
     flood: Option<String>,
     /// The flood's sale

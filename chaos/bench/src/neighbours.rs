@@ -3,6 +3,9 @@
 //! The flood is ten times what its org may ask, for holds and places in the line of its own sale; nine tenths of it are
 //! refused at the edge. Its neighbours sell at a steady pace, a FLASH and a STANDARD sale each. Windows with and without
 //! the flood alternate, and each is compared with the one before it, so that what changes slowly is the same in both.
+//!
+//! On one machine a flood also takes processors and the disk from everybody. What that is shows in windows in which the
+//! same flood comes through another router, so that the neighbours share nothing with it but the machine and cells.
 
 mod flood;
 mod lane;
@@ -29,6 +32,8 @@ pub(crate) use flood::serve;
 
 /// Windows with the flood, and as many without.
 const PAIRS: usize = 30;
+/// In so many rounds there is a window with the flood at another router.
+const BESIDE_EVERY: usize = 2;
 const WINDOW: Duration = Duration::from_secs(3);
 /// How long a flood has lasted when its window begins, and how long it has been over when the next one does.
 const LEAD: Duration = Duration::from_millis(200);
@@ -39,13 +44,23 @@ const FLOOD_TIMES: u32 = 10;
 /// Reserves a second for each sale of the neighbours.
 const LANE_PER_S: f64 = 200.0;
 /// Buyers of each neighbour: one for each reserve of all windows, and some for warming up.
-const LANE_BUYERS: usize = 40_000;
+const LANE_BUYERS: usize = 50_000;
 const CONNECTIONS: usize = 8;
 const DEADLINE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(2);
 const REFUSALS_CORES: f64 = 0.25;
 /// The least part of a flood that is refused once its quota is known.
 const REFUSED_LEAST: f64 = 0.8;
+
+/// Where the flood is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Load {
+    Nowhere,
+    /// At the neighbours' router.
+    Here,
+    /// At another router.
+    Beside,
+}
 
 /// A neighbour: how it stands to the flooding org, and what is asked of it.
 struct Case {
@@ -64,8 +79,8 @@ const CLASSES: [(&str, Class); 2] = [("flash", Class::Flash), ("standard", Class
 pub(crate) async fn measure() -> Result<()> {
     let mut street = Street::build().await?;
     // Nobody is measured before everything has been used once.
-    street.window(false).await?;
-    let first = street.window(true).await?;
+    street.window(Load::Nowhere).await?;
+    let first = street.window(Load::Here).await?;
     ensure!(
         first.refused_per_s >= REFUSED_LEAST * flood::per_s(),
         "the flood's quota is not in force: {:.0} of {:.0} calls a second are refused",
@@ -73,10 +88,11 @@ pub(crate) async fn measure() -> Result<()> {
         flood::per_s()
     );
     let mut pairs: Vec<Vec<Pair>> = street.lanes.iter().map(|_| Vec::new()).collect();
+    let mut beside = pairs.clone();
     let (mut quiet_cores, mut flooded_cores, mut refused) = (0.0, 0.0, 0.0);
-    for _ in 0..PAIRS {
-        let without = street.window(false).await?;
-        let with = street.window(true).await?;
+    for round in 0..PAIRS {
+        let without = street.window(Load::Nowhere).await?;
+        let with = street.window(Load::Here).await?;
         quiet_cores += without.router_cores;
         flooded_cores += with.router_cores;
         refused += with.refused_per_s;
@@ -84,6 +100,13 @@ pub(crate) async fn measure() -> Result<()> {
             pairs.iter_mut().zip(without.points.into_iter().zip(with.points))
         {
             lane.push(Pair { without, with: with_flood, flood_kept: with.flood_kept });
+        }
+        if round % BESIDE_EVERY == 0 {
+            let Window { points, flood_kept, .. } = street.window(Load::Beside).await?;
+            for ((lane, pairs), with) in beside.iter_mut().zip(&pairs).zip(points) {
+                // The one without is that of this round.
+                lane.extend(pairs.last().map(|pair| Pair { with, flood_kept, ..*pair }));
+            }
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "a few pairs")]
@@ -104,10 +127,29 @@ pub(crate) async fn measure() -> Result<()> {
     }
     .say();
     let lanes = CASES.iter().flat_map(|case| CLASSES.iter().map(move |(class, _)| (case, class)));
-    for ((case, class), pairs) in lanes.zip(&pairs) {
+    for ((case, class), (pairs, beside)) in lanes.zip(pairs.iter().zip(&beside)) {
         tell(case, class, pairs, &how);
+        tell_beside(case, class, beside, &how);
     }
     Ok(())
+}
+
+/// What of it is the machine.
+fn tell_beside(case: &Case, class: &str, pairs: &[Pair], how: &str) {
+    let compared = compare(pairs);
+    let (low, high) = compared.p99.interval.unwrap_or((f64::NAN, f64::NAN));
+    Figure {
+        name: format!("neighbour_p99_{}_{class}_beside", case.name),
+        value: compared.p99.value,
+        unit: "x",
+        budget: Budget::None,
+        how: format!(
+            "the same flood through another router, which shares the machine and cells with the neighbour, not its router; median of {} \
+             ratios, 95 % interval {low:.2} to {high:.2}; {how}",
+            pairs.len() - compared.void
+        ),
+    }
+    .say();
 }
 
 #[expect(clippy::print_stdout, reason = "figures are what this program is for")]
@@ -172,8 +214,9 @@ impl Street {
     async fn build() -> Result<Street> {
         let scene = Scene::open().await?;
         let [flooding, disjoint, sharing] = scene.street().await?;
-        let url = scene.router()?;
-        let lines = Line::many(&url, CONNECTIONS, DEADLINE).await?;
+        let urls = scene.routers()?;
+        let [url, _] = &urls;
+        let lines = Line::many(url, CONNECTIONS, DEADLINE).await?;
         let mut lanes = Vec::new();
         for tenant in [&disjoint, &sharing] {
             let tokens = lane::tokens(&tenant.org, LANE_BUYERS)?;
@@ -183,15 +226,15 @@ impl Street {
             }
         }
         let sale = scene.sale(&flooding, Class::Flash).await?;
-        let flood = Flood::start(&url, &sale).await?;
+        let flood = Flood::start(&urls, &sale).await?;
         // Only now: before, its buyers have joined all at once.
         scene.set_quota(&flooding, FLOOD_QUOTA_PER_S).await?;
         // Connections of their own age: the windows begin with young ones.
-        let lines = Line::many(&url, CONNECTIONS, DEADLINE).await?;
+        let lines = Line::many(url, CONNECTIONS, DEADLINE).await?;
         Ok(Street { scene, flood, lines, lanes })
     }
 
-    async fn window(&mut self, flooded: bool) -> Result<Window> {
+    async fn window(&mut self, load: Load) -> Result<Window> {
         tokio::time::sleep(LEAD).await;
         let router = [self.scene.router_pid()?];
         let (lines, lanes) = (&self.lines, &self.lanes);
@@ -211,7 +254,12 @@ impl Street {
             anyhow::Ok((points, (after_s? - before_s) / WINDOW.as_secs_f64()))
         };
         let flooding = async {
-            if flooded { self.flood.wave(LEAD + WINDOW).await.map(Some) } else { Ok(None) }
+            let router = match load {
+                Load::Nowhere => return Ok(None),
+                Load::Here => 0,
+                Load::Beside => 1,
+            };
+            self.flood.wave(router, LEAD + WINDOW).await.map(Some)
         };
         let ((points, router_cores), wave) = try_join(selling, flooding).await?;
         let refused_per_s = wave.map_or(0.0, |wave| wave.refused_per_s);

@@ -46,8 +46,8 @@ const GOODPUT_LEAST: f64 = 0.9;
 /// Sales that sell at once, each with one bucket.
 const SALES: usize = 4;
 const STOCK: u32 = 1_000_000;
-/// Each buys once in each sale.
-const BUYERS: usize = 131_072;
+/// Each buys once in each sale, or never knows: who is not answered does not come again, and most are not at ten times.
+const BUYERS: usize = 245_760;
 /// What refuses here should be the load alone.
 const NO_QUOTAS: [&str; 10] = [
     "--address-calls-per-s",

@@ -180,7 +180,12 @@ pub fn seeds() -> Vec<Seed> {
         [&[0], &length[..], &frame].concat()
     };
     let state = BucketState { sale: "s01".into(), epoch: 2, cursor: 9, ..BucketState::default() };
-    let states = BucketStates { process: "cell-1-a".into(), buckets: vec![state], draining: true };
+    let states = BucketStates {
+        process: "cell-1-a".into(),
+        buckets: vec![state],
+        draining: true,
+        lines: Vec::new(),
+    };
     let call = |at: usize| calls()[at].encode_to_vec();
     let unread = |bytes: &[u8]| of(1, bytes);
     vec![

@@ -12,8 +12,13 @@ use crate::Seed;
 use crate::bounded::within;
 use frames::{Flood, Frames, PREFACE};
 
-const LIMITS: FrameLimits =
-    FrameLimits { asks_max: 3, resets_max: 2, others_max: 6, window_min_bytes: 256 };
+const LIMITS: FrameLimits = FrameLimits {
+    asks_max: 3,
+    resets_max: 2,
+    others_max: 6,
+    window_min_bytes: 256,
+    requests_at_once_max: 0,
+};
 /// Bytes before a frame.
 const HEAD_BYTES: usize = 9;
 

@@ -8,6 +8,9 @@
 //! listener closes, peers get GOAWAY, and calls under way go on until they end or the process'
 //! grace runs out.
 //!
+//! When there is more to do than can be done, a part of the connections is not read for a while (`turnstile`): what is
+//! read to be refused costs a good part of what it costs to serve it.
+//!
 //! Where there are certificates TLS ends here; without them it ends before us, in a balancer.
 
 mod accept;
@@ -24,7 +27,9 @@ mod pulse;
 mod routes;
 mod shared;
 mod source;
+mod strain;
 mod tls;
+mod turnstile;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -49,6 +54,7 @@ pub use peer::{BadNetwork, Network, Peer, Proxies};
 pub use routes::{ReflectionError, Routed, deadline, standard_routes};
 pub use shared::{Frames, Shared, Sharing};
 pub use source::Source;
+pub use turnstile::{Done, Effort, Lateness};
 
 /// The limits of a server and its connections.
 #[derive(Clone, Debug)]
@@ -104,6 +110,9 @@ pub struct ServerOptions {
     pub peers: bool,
     /// Ends of the paths whose calls are told on which connection they came ([`Connection`]).
     pub connected: &'static [&'static str],
+    /// What its calls are good for, so that it reads no more connections than it can serve when there is too much to do;
+    /// none: it reads all of them always.
+    pub effort: Option<Effort>,
 }
 
 /// What a peer may send besides calls in a third of the time in which it may stand still
@@ -161,6 +170,7 @@ impl Default for ServerOptions {
             http1: false,
             peers: false,
             connected: &[],
+            effort: None,
         }
     }
 }
@@ -223,6 +233,9 @@ pub async fn serve_service<S: Served>(
         tls.follow(options.name, &metrics, &drain);
     }
     let protocols = Arc::new(connection::Protocols::new(&options, &metrics));
+    if let Some(turnstile) = protocols.turnstile() {
+        drain.spawn("turnstile", turnstile.keep(drain.token()));
+    }
     drain.readiness().set(SERVING, true);
     accept::each(&listener, &door, &drain, |stream, peer, entered| {
         let peer = options.peers.then_some(peer);

@@ -6,6 +6,7 @@
 use super::{TicketKey, payload};
 use crate::fault::Reason;
 use crate::id::BuyerKey;
+use crate::jws;
 use serde::{Deserialize, Serialize};
 
 pub(super) const TYP: &str = "line";

@@ -18,6 +18,7 @@ use runtime::clock::Clock;
 use runtime::decisions::Decisions;
 use runtime::drain::Drain;
 use runtime::metric::Metrics;
+use runtime::server::Lateness;
 use runtime::server::Proxies;
 
 const SALE: &str = "s0123456789abcdef";
@@ -47,7 +48,7 @@ fn edge(limits: Limits) -> Edge {
     let directory = Directory::new(&snapshot, true, &Directory::default());
     let states = Arc::new(States::default());
     let metrics = Metrics::new("router", "0").unwrap();
-    let link_metrics = LinkMetrics::new(&metrics);
+    let link_metrics = LinkMetrics::new(&metrics, Lateness::default());
     Edge {
         clock: Clock::system(),
         directory: ArcSwap::from_pointee(directory),

@@ -9,6 +9,7 @@ use super::pace::{Pace, Seen};
 use crate::shed::Worth;
 use proto::limits::LINK_PAYMENTS_UNDER_WAY_MAX;
 use runtime::metric::Gauge;
+use runtime::server::Lateness;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
@@ -22,14 +23,15 @@ pub(crate) struct Concurrency {
     under_way: Gauge,
     /// Calls under way that wait for the provider.
     paying: AtomicU64,
+    lateness: Lateness,
     fine_us: AtomicU64,
     ends_us: AtomicU64,
     pace: Mutex<Pace>,
 }
 
 impl Concurrency {
-    /// Nothing is under way.
-    pub(super) fn new(limit: Gauge, under_way: Gauge) -> Concurrency {
+    /// Nothing is under way, in a router that is so late itself.
+    pub(super) fn new(limit: Gauge, under_way: Gauge, lateness: Lateness) -> Concurrency {
         let pace = Pace::new(0);
         limit.set(pace.limit().into());
         Concurrency {
@@ -37,6 +39,7 @@ impl Concurrency {
             limit,
             under_way,
             paying: AtomicU64::new(0),
+            lateness,
             fine_us: AtomicU64::new(pace.fine_us()),
             ends_us: AtomicU64::new(pace.ends_us()),
             pace: Mutex::new(pace),
@@ -83,6 +86,7 @@ impl Concurrency {
     pub(super) fn saw(&self, seen: Seen, now: Instant) {
         let mut pace = self.lock();
         let under_way = u32::try_from(level(&self.under_way)).unwrap_or(u32::MAX);
+        pace.late(self.lateness.us());
         pace.see(seen, under_way, self.us(now));
         self.limit.set(pace.limit().into());
         self.fine_us.store(pace.fine_us(), Ordering::Relaxed);
@@ -124,7 +128,11 @@ mod tests {
     fn concurrency() -> Concurrency {
         let metrics = Metrics::new("test", "0").unwrap();
         let gauge = |name| Gauge::new(&metrics, name, "", &[]);
-        Concurrency::new(gauge("floodgate_limit"), gauge("floodgate_under_way"))
+        Concurrency::new(
+            gauge("floodgate_limit"),
+            gauge("floodgate_under_way"),
+            Lateness::default(),
+        )
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::directory::ProcessEntry;
 use crate::shed::Worth;
 use runtime::metric::{Counter, Counters, Gauge, Gauges, Metrics};
+use runtime::server::Lateness;
 
 /// The classes whose calls are counted together.
 const CLASSES: [&str; 2] = ["flash", "standard"];
@@ -33,13 +34,15 @@ pub(crate) struct LinkMetrics {
     limit: Gauges,
     under_way: Gauges,
     out: Gauges,
+    /// How late this router is itself: what is measured of others is measured through it.
+    pub(super) lateness: Lateness,
     refused: [Counter; 5],
     repeats: [Counter; 4],
 }
 
 impl LinkMetrics {
-    /// Counters that are exported with `metrics`.
-    pub(crate) fn new(metrics: &Metrics) -> LinkMetrics {
+    /// Counters that are exported with `metrics`, of a router that is so late itself.
+    pub(crate) fn new(metrics: &Metrics, lateness: Lateness) -> LinkMetrics {
         let gauges = |name, help| Gauges::new(metrics, name, help);
         let counters = |name, help| Counters::new(metrics, name, help);
         let refused = counters(
@@ -63,6 +66,7 @@ impl LinkMetrics {
                 "floodgate_router_processes_out",
                 "Processes of a cell that are asked no more until they answer a probe",
             ),
+            lateness,
             refused: Worth::ALL.map(|worth| refused.with(&[("worth", worth.label())])),
             repeats: REPEATS.map(|(_, label)| repeats.with(&[("repeat", label)])),
         }

@@ -7,10 +7,13 @@
 //! fourth window on. So it falls from its most to its least, and rises back, within two seconds.
 //!
 //! What is fine is measured: a multiple of the least round trip that was seen, within bounds. The least is forgotten
-//! only while there is room, for under load even the fastest answer waits.
+//! only while there is room, for under load even the fastest answer waits. A call waits for its turn in this router
+//! before it is sent, and its answer before it is heard; how long that takes says nothing about the process, so twice
+//! that is fine besides. Without it a router that is short of processor time would let through next to nothing.
 
 use proto::limits::{
-    LINK_LEAST_MS, LINK_ROUND_TRIP_MS, LINK_ROUND_TRIP_TIMES, LINK_UNDER_WAY, LINK_WINDOW_MS,
+    LINK_LATE_MS_MAX, LINK_LEAST_MS, LINK_ROUND_TRIP_MS, LINK_ROUND_TRIP_TIMES, LINK_UNDER_WAY,
+    LINK_WINDOW_MS,
 };
 
 const WINDOW_US: u64 = LINK_WINDOW_MS * 1_000;
@@ -67,6 +70,8 @@ pub(super) struct Pace {
     first: u32,
     /// For how long there were calls under way and no answers.
     silent_us: u64,
+    /// How late we are ourselves.
+    late_us: u64,
 }
 
 impl Pace {
@@ -82,6 +87,7 @@ impl Pace {
             peak: 0,
             first: 0,
             silent_us: 0,
+            late_us: 0,
         }
     }
 
@@ -94,6 +100,12 @@ impl Pace {
     pub(super) fn fine_us(&self) -> u64 {
         let least_us = self.least_us[0].min(self.least_us[1]);
         least_us.saturating_mul(LINK_ROUND_TRIP_TIMES).clamp(FINE_US.0, FINE_US.1)
+            + 2 * self.late_us
+    }
+
+    /// So long calls and answers wait for their turn in this router.
+    pub(super) fn late(&mut self, late_us: u64) {
+        self.late_us = late_us.min(LINK_LATE_MS_MAX * 1_000);
     }
 
     /// When this window ends.

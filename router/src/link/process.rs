@@ -82,7 +82,7 @@ impl Process {
     ) -> Process {
         let class = |class| {
             let (limit, under_way) = metrics.levels(&entry, class);
-            Arc::new(Concurrency::new(limit, under_way))
+            Arc::new(Concurrency::new(limit, under_way, metrics.lateness.clone()))
         };
         let (flash, standard) = (class("flash"), class("standard"));
         let wires = [flash.clone(), flash, standard].map(|class| Arc::new(Wire::new(class)));
@@ -283,7 +283,11 @@ impl Process {
     /// A process of a cell that nobody else belongs to.
     pub(crate) fn alone(entry: ProcessEntry) -> Process {
         let metrics = runtime::metric::Metrics::new("test", "0").unwrap();
-        Process::new(entry, Arc::default(), &LinkMetrics::new(&metrics))
+        Process::new(
+            entry,
+            Arc::default(),
+            &LinkMetrics::new(&metrics, runtime::server::Lateness::default()),
+        )
     }
 }
 

@@ -35,12 +35,12 @@ pub(crate) struct Flood {
 }
 
 impl Flood {
-    /// Starts it; returns when its buyers have joined.
-    pub(crate) async fn start(url: &str, sale: &str) -> Result<Flood> {
+    /// Starts it, for two routers; returns when its buyers have joined.
+    pub(crate) async fn start(urls: &[String; 2], sale: &str) -> Result<Flood> {
         let mut child = Command::new("nice")
             .args(["-n", "19"])
             .arg(std::env::current_exe()?)
-            .args(["--flood", url, "--flood-sale", sale])
+            .args(["--flood", &urls.join(","), "--flood-sale", sale])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -54,9 +54,9 @@ impl Flood {
         }
     }
 
-    /// Floods for so long, and says what became of it.
-    pub(crate) async fn wave(&mut self, lasts: Duration) -> Result<Point> {
-        self.asks.write_all(format!("{}\n", lasts.as_millis()).as_bytes()).await?;
+    /// Floods one of the routers for so long, and says what became of it.
+    pub(crate) async fn wave(&mut self, router: usize, lasts: Duration) -> Result<Point> {
+        self.asks.write_all(format!("{router} {}\n", lasts.as_millis()).as_bytes()).await?;
         let line = timeout(lasts + PATIENCE * 2, self.answers.next_line()).await??;
         let line = line.context("the flood has ended")?;
         let mut rates = line.split(' ').map(str::parse::<f64>);
@@ -74,7 +74,9 @@ impl Flood {
 
 /// The other side: floods as often and as long as its standard input says.
 #[expect(clippy::print_stdout, reason = "what it says is read by who started it")]
-pub(crate) async fn serve(url: &str, sale: &str) -> Result<()> {
+pub(crate) async fn serve(urls: &str, sale: &str) -> Result<()> {
+    let urls: Vec<&str> = urls.split(',').collect();
+    let [url, _] = urls[..] else { bail!("two routers are flooded in turn") };
     let org = sale.split('/').nth(1).context("a sale has an org")?;
     let lines = Line::many(url, CONNECTIONS, DEADLINE).await?;
     let lane = Arc::new(Lane::join(&lines, sale.to_owned(), &lane::tokens(org, BUYERS)?).await?);
@@ -88,7 +90,9 @@ pub(crate) async fn serve(url: &str, sale: &str) -> Result<()> {
         if asked.is_empty() {
             return Ok(());
         }
-        let lasts = Duration::from_millis(asked.trim().parse()?);
+        let (router, lasts) = asked.trim().split_once(' ').context("an odd question")?;
+        let (router, lasts) = (router.parse::<usize>()?, Duration::from_millis(lasts.parse()?));
+        let url = urls.get(router).context("no such router")?;
         // Connections are told to come again when they are old.
         let lines = Line::many(url, CONNECTIONS, DEADLINE).await?;
         let mut joins = false;

@@ -23,6 +23,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
 const CELLS: u32 = 4;
+/// One for all, and one through which the flood comes when only the machine is to be shared with it.
+const ROUTERS: u32 = 2;
 const CELLS_PER_ORG: &str = "2";
 /// How long a cell may take to be seen, and a sale to become warm and open.
 const READY_LIMIT: Duration = Duration::from_secs(30);
@@ -70,6 +72,7 @@ impl Scene {
         let plan = PlatformPlan {
             cells: CELLS,
             processes: 1,
+            routers: ROUTERS,
             control_plane: extras(&["--cells-per-org", CELLS_PER_ORG]),
             router: extras(&["--threads", "1"]),
             cell: extras(&["--threads", "1"]),
@@ -158,12 +161,13 @@ impl Scene {
         Ok(())
     }
 
-    /// The router's address.
-    pub(crate) fn router(&self) -> Result<String> {
-        Ok(self.platform.stack().endpoint("router")?.url)
+    /// The addresses of the router that neighbours call, and of another one.
+    pub(crate) fn routers(&self) -> Result<[String; 2]> {
+        let stack = self.platform.stack();
+        Ok([stack.endpoint("router")?.url, stack.endpoint("router-2")?.url])
     }
 
-    /// The router's process.
+    /// The process of the router that neighbours call.
     pub(crate) fn router_pid(&self) -> Result<u32> {
         self.platform.stack().pid("router").context("the router has ended")
     }

@@ -22,6 +22,7 @@ use super::guard::{Guard, Guarded};
 use super::metered::Metered;
 use super::pulse::{Patience, Pulse, Why, watch};
 use super::tls::{Shaken, handshake};
+use super::turnstile::{Turn, Turned, Turnstile};
 use super::{FrameLimits, Leaving, Served, ServerOptions};
 use crate::metric::{Counter, Counters, Metrics};
 use crate::tls::TlsServer;
@@ -42,6 +43,7 @@ pub(super) struct Protocols {
     patience: Patience,
     age_max: Option<Duration>,
     age_grace: Option<Duration>,
+    turnstile: Option<Arc<Turnstile>>,
     closed: Arc<[(Why, Counter)]>,
 }
 
@@ -98,8 +100,17 @@ impl Protocols {
             patience,
             age_max: options.age_max,
             age_grace: options.age_grace,
+            turnstile: options
+                .effort
+                .clone()
+                .map(|effort| Arc::new(Turnstile::new(effort, options.name, metrics))),
             closed,
         }
+    }
+
+    /// Where connections wait when there is too much to do; it wants to be kept.
+    pub(super) fn turnstile(&self) -> Option<Arc<Turnstile>> {
+        self.turnstile.clone()
     }
 
     fn close(&self, why: Why) {
@@ -117,48 +128,75 @@ pub(super) async fn serve<S: Served>(
     service: S,
     end: End,
 ) {
+    let turn = protocols.turnstile.as_ref().map(Turnstile::turn);
+    let mut stream = Turned::new(stream, turn.clone());
     if protocols.tls.is_some() {
-        return Box::pin(encrypted(stream, protocols, service, end)).await;
+        return Box::pin(encrypted(stream, turn, protocols, service, end)).await;
     }
     // Hyper waits for the preface without a limit. A peer that comes at the end is still heard, so
     // that it learns properly that it has to go elsewhere.
-    match timeout(protocols.patience.preface, spoken(&stream)).await {
-        Ok(Some(spoken)) => speak(stream, spoken, &protocols, service, end).await,
+    match timeout(protocols.patience.preface, spoken(stream.stream())).await {
+        Ok(Some(spoken)) => match stream.turn().await {
+            Ok(()) => speak(stream, (spoken, turn), &protocols, service, end).await,
+            // Nothing was made yet for whoever had to wait first.
+            Err(_) => protocols.close(Why::Crowded),
+        },
         Ok(None) => {}
         Err(_) => protocols.close(Why::Preface),
     }
 }
 
 /// The same behind TLS.
-async fn encrypted<S: Served>(stream: TcpStream, protocols: Arc<Protocols>, service: S, end: End) {
+async fn encrypted<S: Served>(
+    stream: Turned,
+    turn: Option<Arc<Turn>>,
+    protocols: Arc<Protocols>,
+    service: S,
+    end: End,
+) {
     let Some(tls) = &protocols.tls else { return };
     match Box::pin(handshake(stream, tls, protocols.handshake_timeout)).await {
         Some(Shaken { stream, is_http2 }) => {
             let spoken = if is_http2 { Spoken::Http2 } else { Spoken::Http1 };
-            speak(stream, spoken, &protocols, service, end).await;
+            speak(stream, (spoken, turn), &protocols, service, end).await;
         }
         None => protocols.close(Why::Handshake),
     }
 }
 
 /// Serves what is known to begin with `spoken`.
-async fn speak<T, S>(io: T, spoken: Spoken, protocols: &Protocols, service: S, end: End)
-where
+async fn speak<T, S>(
+    io: T,
+    (spoken, turn): (Spoken, Option<Arc<Turn>>),
+    protocols: &Protocols,
+    service: S,
+    end: End,
+) where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Served,
 {
+    let calling = turn.clone();
     let closed = match (spoken, &protocols.http1) {
-        (Spoken::Http2, _) => Box::pin(many(io, protocols, service, &end)).await,
-        (Spoken::Http1, Some(http1)) => Box::pin(one(io, (protocols, http1), service, &end)).await,
+        (Spoken::Http2, _) => Box::pin(many(io, protocols, (service, calling), &end)).await,
+        (Spoken::Http1, Some(http1)) => {
+            Box::pin(one(io, (protocols, http1), (service, calling), &end)).await
+        }
         (Spoken::Http1, None) => Some(Why::Preface),
     };
-    if let Some(why) = closed {
+    // Whoever had to go because of the turnstile is seen to break off.
+    let crowded = turn.filter(|turn| turn.is_gone()).map(|_| Why::Crowded);
+    if let Some(why) = crowded.or(closed) {
         protocols.close(why);
     }
 }
 
 /// HTTP/2, on which many calls are under way at a time.
-async fn many<T, S>(io: T, protocols: &Protocols, service: S, end: &End) -> Option<Why>
+async fn many<T, S>(
+    io: T,
+    protocols: &Protocols,
+    (service, turn): (S, Option<Arc<Turn>>),
+    end: &End,
+) -> Option<Why>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Served,
@@ -173,6 +211,9 @@ where
     };
     let told = pulse.clone();
     let service = service_fn(move |request| {
+        if let Some(turn) = &turn {
+            turn.called();
+        }
         let (answer, pulse) = (service.clone().call(request), told.clone());
         async move {
             let answer = answer.await?;
@@ -195,7 +236,7 @@ where
 async fn one<T, S>(
     io: T,
     (protocols, http1): (&Protocols, &http1::Builder),
-    service: S,
+    (service, turn): (S, Option<Arc<Turn>>),
     end: &End,
 ) -> Option<Why>
 where
@@ -208,6 +249,9 @@ where
     let io = TokioIo::new(Guarded::new(io, guard.clone()));
     let told = guard.clone();
     let service = service_fn(move |request| {
+        if let Some(turn) = &turn {
+            turn.called();
+        }
         let (answer, guard) = (service.clone().call(request), told.clone());
         async move {
             match guard {
@@ -339,7 +383,7 @@ mod tests {
             }
         };
         let end = End::default();
-        tokio::join!(speak(ours, Spoken::Http2, &protocols, service, end), asking);
+        tokio::join!(speak(ours, (Spoken::Http2, None), &protocols, service, end), asking);
         let counts = protocols.closed.iter().filter(|(_, count)| count.value() > 0);
         let counts: Vec<_> = counts.map(|(why, count)| (*why, count.value())).collect();
         assert_eq!(counts, [(Why::Write, 1)]);

@@ -32,10 +32,12 @@ pub(super) enum Why {
     Flood(Flood),
     /// It was told to go, and did not.
     Age,
+    /// It waited too long to be read, because there is too much to do.
+    Crowded,
 }
 
 impl Why {
-    pub(super) const ALL: [Why; 12] = [
+    pub(super) const ALL: [Why; 13] = [
         Why::Handshake,
         Why::Preface,
         Why::Frame,
@@ -48,6 +50,7 @@ impl Why {
         Why::Flood(Flood::Narrow),
         Why::Flood(Flood::Requests),
         Why::Age,
+        Why::Crowded,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Why {
             Why::Flood(Flood::Narrow) => "narrow_window",
             Why::Flood(Flood::Requests) => "flood_of_requests",
             Why::Age => "age",
+            Why::Crowded => "crowded",
         }
     }
 }

@@ -102,6 +102,18 @@ fn nothing_is_refused_that_can_be_done() {
 }
 
 #[test]
+fn what_we_are_late_ourselves_is_not_the_process() {
+    for (told, holds) in [(true, true), (false, false)] {
+        let mut world = World::new();
+        world.run(2_000, 2_000.0, 3_000.0, 5 * MS);
+        // Calls wait for us before they are sent, and answers before they are heard.
+        world.pace.late(if told { 120 * MS } else { 0 });
+        let ran = world.run(5_000, 2_000.0, 3_000.0, (5 + 2 * 120) * MS);
+        assert_eq!(ran.refused == 0, holds, "told: {told}, {} were refused", ran.refused);
+    }
+}
+
+#[test]
 fn it_is_back_within_two_seconds() {
     let mut world = World::new();
     // So slow that the limit falls to its least; then as fast as ever.

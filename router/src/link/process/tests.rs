@@ -5,10 +5,12 @@ use crate::link::metrics::LinkMetrics;
 use proto::limits::{EJECT_FAILURES_MIN, EJECT_MS, REPEATS_PER_S};
 use proto::wire::cell::{Checkout, Probe, Reserve, call};
 use runtime::metric::Metrics;
+use runtime::server::Lateness;
 
 fn cell(processes: usize) -> (Vec<Arc<Process>>, Metrics) {
     let metrics = Metrics::new("test", "0").unwrap();
-    let (link, siblings) = (LinkMetrics::new(&metrics), Arc::<Siblings>::default());
+    let (link, siblings) =
+        (LinkMetrics::new(&metrics, Lateness::default()), Arc::<Siblings>::default());
     let process = |number| {
         let entry = ProcessEntry {
             cell: "cell-1".into(),

@@ -4,6 +4,7 @@ use super::*;
 use proto::frame::read_call;
 use proto::wire::cell::{Answer, Checkout, Probe, Refusal, call};
 use runtime::metric::{Gauge, Metrics};
+use runtime::server::Lateness;
 use std::time::Duration;
 use tokio::task::{JoinHandle, yield_now};
 
@@ -12,7 +13,7 @@ fn wire() -> (Arc<Wire>, Gauge) {
     let metrics = Metrics::new("test", "0").unwrap();
     let gauge = |name| Gauge::new(&metrics, name, "", &[]);
     let under_way = gauge("floodgate_under_way");
-    let class = Concurrency::new(gauge("floodgate_limit"), under_way.clone());
+    let class = Concurrency::new(gauge("floodgate_limit"), under_way.clone(), Lateness::default());
     let wire = Arc::new(Wire::new(Arc::new(class)));
     wire.rise();
     (wire, under_way)
