@@ -2,31 +2,33 @@
 //!
 //! Every connection has a lot; it is read while its lot lies in the part that [`Strain`] leaves. So whoever is read is
 //! read for as long as nothing changes, and can finish what was begun. What others say stays in their sockets, where it
-//! costs nothing, until the part grows. Whoever has waited so long that nobody wants the answers any more is closed
-//! instead, and so is whoever waits too long at all: their peers begin anew, here or elsewhere, and as many of them are
-//! read at once as were closed because it was their turn. Answers to what was read before are written meanwhile.
+//! costs nothing, until the part grows or places of that part are free, which whoever began to wait last gets first. Whoever
+//! has waited so long that nobody wants the answers any more is closed instead, and so is whoever waits too long at all:
+//! their peers begin anew, here or elsewhere. Answers to what was read before are written meanwhile.
 //!
 //! Who asks nothing waits for nothing: a connection that has long begun no call, as those of watchers, is read always.
 //!
 //! How late the server is a task finds out that does nothing but wait for its turn, a few times in each window. What
 //! calls it answers in vain its service says ([`Effort`]). It costs a call one store, and a read one load.
 
-use std::collections::BTreeMap;
+mod socket;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Waker;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::strain::{Felt, Strain, VERY_LATE, WHOLE};
 use crate::metric::{Gauge, Metrics};
+
+pub(super) use socket::Turned;
 
 /// How long something is felt before it is decided.
 const WINDOW: Duration = Duration::from_millis(100);
@@ -35,13 +37,8 @@ const TURNS_MIN: u32 = 2;
 /// How far apart turns are waited for, in milliseconds: at random, lest we keep step with whoever shares out the
 /// processor.
 const TURN_EVERY_MS: std::ops::Range<u64> = 5..35;
-/// What a connection reads in one go while the server is late; then others have their turn. So a crowd that comes at once
-/// is noticed before all that it has said is read.
-const BYTES_AT_ONCE: usize = 4 * 1_024;
-/// How late the turn that is waited for must be for that.
+/// How late the turn that is waited for must be for a connection to be read a little at a time.
 const OVERDUE_US: u64 = 20_000;
-/// What has waited longer is not worth an answer.
-const STALE: Duration = Duration::from_millis(250);
 /// Nobody waits longer: in less time than a frame may stand still.
 const WAIT_MAX: Duration = Duration::from_millis(2_500);
 /// Windows between two looks at who waited too long.
@@ -106,14 +103,22 @@ pub(super) struct Turnstile {
     begin: Instant,
     /// When the turn that is waited for is due, in microseconds since the begin.
     due_us: AtomicU64,
-    /// Newcomers whose turn it is, because as many were closed when it was theirs.
-    successors: AtomicUsize,
-    connections: AtomicUsize,
     ids: AtomicU64,
-    waiting: Mutex<BTreeMap<(u32, u64), Waiting>>,
+    inner: Mutex<Inner>,
     read: Gauge,
     wait: Gauge,
     late: Gauge,
+}
+
+/// Which part of all a connection belongs to.
+type Lot = Arc<AtomicU32>;
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Of all connections, with their ids.
+    lots: BTreeSet<(u32, u64)>,
+    /// By id.
+    waiting: HashMap<u64, Waiting>,
 }
 
 /// A connection that has something to say and is not read.
@@ -121,6 +126,34 @@ pub(super) struct Turnstile {
 struct Waiting {
     waker: Waker,
     since: Instant,
+    lot: Lot,
+}
+
+impl Inner {
+    /// Gives the places below `share` that nobody has to those who began to wait last: what they say is young.
+    fn fill(&mut self, share: u32) {
+        let all = u64::try_from(self.lots.len()).unwrap_or(u64::MAX);
+        let meant = all.saturating_mul(share.into()) / u64::from(WHOLE);
+        let read = self.lots.range(..(share, 0)).count();
+        let free = usize::try_from(meant).unwrap_or(usize::MAX).saturating_sub(read);
+        if free == 0 {
+            return;
+        }
+        let waiting = self.waiting.iter().filter(|(_, one)| one.lot.load(Relaxed) >= share);
+        let mut outside: Vec<_> =
+            waiting.map(|(id, one)| (Reverse(one.since), *id, one.lot.clone())).collect();
+        outside.sort_unstable_by_key(|(since, id, _)| (*since, *id));
+        for (_, id, lot) in outside.into_iter().take(free) {
+            self.put((id, &lot), rand::random_range(0..share.max(1)));
+        }
+    }
+
+    /// From now on this is the connection's lot.
+    fn put(&mut self, (id, lot): (u64, &Lot), now: u32) {
+        let before = lot.swap(now, Relaxed);
+        self.lots.remove(&(before, id));
+        self.lots.insert((now, id));
+    }
 }
 
 impl Turnstile {
@@ -138,10 +171,8 @@ impl Turnstile {
             window: AtomicU32::new(0),
             begin: Instant::now(),
             due_us: AtomicU64::new(u64::MAX),
-            successors: AtomicUsize::new(0),
-            connections: AtomicUsize::new(0),
             ids: AtomicU64::new(0),
-            waiting: Mutex::default(),
+            inner: Mutex::default(),
             read,
             wait: gauge(
                 "floodgate_connections_waiting",
@@ -156,18 +187,18 @@ impl Turnstile {
 
     /// A connection's turn.
     pub(super) fn turn(self: &Arc<Self>) -> Arc<Turn> {
-        self.connections.fetch_add(1, Relaxed);
-        let share = self.share.load(Relaxed);
-        let succeeds = self.successors.fetch_update(Relaxed, Relaxed, |some| some.checked_sub(1));
-        let lots = match (share, succeeds) {
-            (WHOLE, _) => 0..WHOLE,
-            (share, Ok(_)) => 0..share.max(1),
-            (share, Err(_)) => share..WHOLE,
+        let mut inner = self.inner();
+        let lot = match self.share.load(Relaxed) {
+            WHOLE => rand::random_range(0..WHOLE),
+            // Places among those who are read are given away with each window.
+            share => rand::random_range(share..WHOLE),
         };
+        let id = self.ids.fetch_add(1, Relaxed);
+        inner.lots.insert((lot, id));
         Arc::new(Turn {
             stile: self.clone(),
-            lot: rand::random_range(lots),
-            id: self.ids.fetch_add(1, Relaxed),
+            lot: Arc::new(AtomicU32::new(lot)),
+            id,
             called: AtomicU32::new(self.window.load(Relaxed)),
             gone: AtomicBool::new(false),
         })
@@ -190,7 +221,8 @@ impl Turnstile {
             let late_us = u64::try_from(mean.as_micros()).unwrap_or(u64::MAX);
             self.effort.lateness.set(late_us);
             self.late.set(i64::try_from(late_us).unwrap_or(i64::MAX));
-            self.read_share(strain.feel(felt, self.connections.load(Relaxed)));
+            let connections = self.inner().lots.len();
+            self.read_share(strain.feel(felt, connections));
         }
         self.due_us.store(u64::MAX, Relaxed);
         self.read_share(WHOLE);
@@ -230,30 +262,31 @@ impl Turnstile {
 
     /// From now on the lots below `share` are read. A new window begins.
     fn read_share(&self, share: u32) {
-        let before = self.share.swap(share, Relaxed);
-        if share < before || share == WHOLE {
-            self.successors.store(0, Relaxed);
-        }
+        self.share.store(share, Relaxed);
         let window = self.window.fetch_add(1, Relaxed);
         self.read.set(i64::from(share) * 1_000 / i64::from(WHOLE));
-        let mut waiting = self.waiting();
-        let others = waiting.split_off(&(share, 0));
-        let theirs = std::mem::replace(&mut *waiting, others);
-        let mut woken: Vec<Waker> = theirs.into_values().map(|one| one.waker).collect();
         // Those who waited too long have time until the next of these looks.
-        if window.is_multiple_of(LOOK_WINDOWS) {
-            let now = Instant::now();
-            let too_long = |one: &Waiting| now.duration_since(one.since) >= WAIT_MAX;
-            let tired = waiting.extract_if(.., |_, one| too_long(one));
-            woken.extend(tired.map(|(_, one)| one.waker));
+        let looks = window.is_multiple_of(LOOK_WINDOWS);
+        let (now, mut woken) = (Instant::now(), Vec::new());
+        let mut inner = self.inner();
+        if share < WHOLE {
+            inner.fill(share);
         }
-        self.wait.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
-        drop(waiting);
+        inner.waiting.retain(|_, Waiting { waker, since, lot }| {
+            let is_ours = lot.load(Relaxed) < share;
+            let goes = is_ours || (looks && now.duration_since(*since) >= WAIT_MAX);
+            if goes {
+                woken.push(waker.clone());
+            }
+            !goes
+        });
+        self.wait.set(i64::try_from(inner.waiting.len()).unwrap_or(i64::MAX));
+        drop(inner);
         woken.into_iter().for_each(Waker::wake);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(u32, u64), Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -261,7 +294,7 @@ impl Turnstile {
 #[derive(Debug)]
 pub(super) struct Turn {
     stile: Arc<Turnstile>,
-    lot: u32,
+    lot: Lot,
     id: u64,
     /// The window in which it began its last call, or came.
     called: AtomicU32,
@@ -280,16 +313,20 @@ impl Turn {
         self.gone.load(Relaxed)
     }
 
+    fn lot(&self) -> u32 {
+        self.lot.load(Relaxed)
+    }
+
     fn is_ours(&self) -> bool {
-        self.lot < self.stile.share.load(Relaxed) || {
+        self.lot() < self.stile.share.load(Relaxed) || {
             let quiet = self.stile.window.load(Relaxed).wrapping_sub(self.called.load(Relaxed));
             quiet > QUIET_WINDOWS
         }
     }
 
     fn wait(&self, waker: &Waker, since: Instant) {
-        let waiting = Waiting { waker: waker.clone(), since };
-        self.stile.waiting().insert((self.lot, self.id), waiting);
+        let waiting = Waiting { waker: waker.clone(), since, lot: self.lot.clone() };
+        self.stile.inner().waiting.insert(self.id, waiting);
     }
 
     fn go(&self) -> io::Error {
@@ -300,119 +337,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.stile.connections.fetch_sub(1, Relaxed);
-        self.stile.waiting().remove(&(self.lot, self.id));
-    }
-}
-
-/// A socket that is read when it is its turn.
-#[derive(Debug)]
-pub(super) struct Turned {
-    stream: TcpStream,
-    /// None: it is read always.
-    turn: Option<Arc<Turn>>,
-    /// Since when it waits with something to say.
-    since: Option<Instant>,
-    /// What was read in one go.
-    bytes: usize,
-}
-
-impl Turned {
-    /// A socket, and its connection's turn.
-    pub(super) fn new(stream: TcpStream, turn: Option<Arc<Turn>>) -> Turned {
-        Turned { stream, turn, since: None, bytes: 0 }
-    }
-
-    /// The socket itself.
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// Waits until it is read, or never will be.
-    ///
-    /// # Errors
-    /// When it has waited too long.
-    pub(super) async fn turn(&mut self) -> io::Result<()> {
-        std::future::poll_fn(|context| self.poll_turn(context)).await
-    }
-
-    fn poll_turn(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(turn) = &self.turn else { return Poll::Ready(Ok(())) };
-        if turn.is_ours() {
-            return Poll::Ready(match self.since.take() {
-                Some(since) if since.elapsed() > STALE => {
-                    // What it says now was said long ago.
-                    turn.stile.successors.fetch_add(1, Relaxed);
-                    Err(turn.go())
-                }
-                _ => Ok(()),
-            });
-        }
-        if self.since.is_none() {
-            // Who has nothing to say, or has left, waits for nothing.
-            let mut byte = [0];
-            match ready!(self.stream.poll_peek(context, &mut ReadBuf::new(&mut byte))) {
-                Ok(0) | Err(_) => return Poll::Ready(Ok(())),
-                Ok(_) => {}
-            }
-        }
-        let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= WAIT_MAX {
-            return Poll::Ready(Err(turn.go()));
-        }
-        turn.wait(context.waker(), since);
-        Poll::Pending
-    }
-}
-
-impl AsyncRead for Turned {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        ready!(self.poll_turn(context))?;
-        if self.bytes >= BYTES_AT_ONCE {
-            self.bytes = 0;
-            if self.turn.as_ref().is_some_and(|turn| turn.stile.is_overdue()) {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-        }
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.bytes = if read.is_ready() { self.bytes + buffer.filled().len() - before } else { 0 };
-        read
-    }
-}
-
-impl AsyncWrite for Turned {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        let mut inner = self.stile.inner();
+        inner.lots.remove(&(self.lot.load(Relaxed), self.id));
+        inner.waiting.remove(&self.id);
     }
 }
 

@@ -1,10 +1,14 @@
 //! Sockets at a turnstile whose share the test decides.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::advance;
 
+use super::socket::STALE;
 use super::*;
 
 const HALF: u32 = WHOLE / 2;
@@ -18,9 +22,9 @@ fn turnstile() -> Arc<Turnstile> {
 
 /// A turn with this lot.
 fn turn(stile: &Arc<Turnstile>, lot: u32) -> Arc<Turn> {
-    let mut turn = Arc::into_inner(stile.turn()).unwrap();
-    turn.lot = lot;
-    Arc::new(turn)
+    let turn = stile.turn();
+    stile.inner().put((turn.id, &turn.lot), lot);
+    turn
 }
 
 /// A connection: the peer, and what we read of its first byte.
@@ -34,10 +38,10 @@ async fn connection(turn: &Arc<Turn>) -> (TcpStream, JoinHandle<io::Result<u8>>)
 
 /// A connection that has said something and waits.
 async fn waiting(turn: &Arc<Turn>) -> (TcpStream, JoinHandle<io::Result<u8>>) {
-    let before = turn.stile.waiting().len();
+    let before = turn.stile.inner().waiting.len();
     let (mut peer, read) = connection(turn).await;
     peer.write_all(b"x").await.unwrap();
-    while turn.stile.waiting().len() == before {
+    while turn.stile.inner().waiting.len() == before {
         yield_now().await;
     }
     (peer, read)
@@ -54,14 +58,14 @@ async fn whose_lot_is_not_read_waits_until_it_is() {
     let (_other, unread) = waiting(&far).await;
     stile.read_share(HALF + 1);
     assert_eq!(read.await.unwrap().unwrap(), b'x');
-    assert!(!unread.is_finished() && stile.waiting().len() == 1);
+    assert!(!unread.is_finished() && stile.inner().waiting.len() == 1);
     stile.read_share(WHOLE);
     assert_eq!(unread.await.unwrap().unwrap(), b'x');
-    assert!(stile.waiting().is_empty() && !near.is_gone() && !far.is_gone());
+    assert!(stile.inner().waiting.is_empty() && !near.is_gone() && !far.is_gone());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_said_long_ago_is_not_read_and_a_newcomer_is_instead() {
+async fn what_was_said_long_ago_is_not_read() {
     let stile = turnstile();
     let stale = turn(&stile, HALF);
     let (_peer, read) = waiting(&stale).await;
@@ -69,13 +73,33 @@ async fn what_was_said_long_ago_is_not_read_and_a_newcomer_is_instead() {
     stile.read_share(HALF + 1);
     assert!(read.await.unwrap().is_err() && stale.is_gone());
     drop(stale);
-    let lots: Vec<bool> = (0..100).map(|_| stile.turn().lot <= HALF).collect();
-    assert!(lots[0], "its successor's turn is now");
-    assert!(!lots[1..].contains(&true), "nobody else comes past those who wait");
+    assert!(stile.inner().lots.is_empty(), "it has left");
+    assert!((0..100).all(|_| stile.turn().lot() > HALF), "newcomers come behind those who wait");
     stile.read_share(WHOLE);
-    let lots: Vec<u32> = (0..100).map(|_| stile.turn().lot).collect();
+    let lots: Vec<u32> = (0..100).map(|_| stile.turn().lot()).collect();
     assert!(lots.iter().any(|lot| *lot < HALF) && lots.iter().any(|lot| *lot >= HALF));
-    assert_eq!(stile.connections.load(Relaxed), 0, "all have left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn free_places_go_to_who_came_last() {
+    let stile = turnstile();
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        let turn = turn(&stile, WHOLE - 1);
+        all.push((waiting(&turn).await, turn));
+        advance(Duration::from_millis(10)).await;
+    }
+    // Half of six are meant to be read, and none is.
+    stile.read_share(HALF);
+    let young = all.split_off(3);
+    for ((_peer, read), turn) in young {
+        assert_eq!(read.await.unwrap().unwrap(), b'x');
+        assert!(turn.lot() < HALF && !turn.is_gone());
+    }
+    assert!(all.iter().all(|((_, read), turn)| !read.is_finished() && turn.lot() >= HALF));
+    // As many as are meant to are read, of those three that are left.
+    stile.read_share(HALF);
+    assert_eq!(stile.inner().waiting.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -86,10 +110,8 @@ async fn nobody_waits_for_ever() {
     advance(WAIT_MAX).await;
     (0..LOOK_WINDOWS).for_each(|_| stile.read_share(HALF));
     assert!(read.await.unwrap().is_err() && tired.is_gone());
-    // Nor is anybody let in for them: it was not their turn.
-    assert!(stile.turn().lot >= HALF);
     drop(tired);
-    assert!(stile.waiting().is_empty());
+    assert!(stile.inner().waiting.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,7 +122,7 @@ async fn who_asks_nothing_waits_for_nothing() {
     for _ in 0..100 {
         yield_now().await;
     }
-    assert!(stile.waiting().is_empty(), "there is nothing to read");
+    assert!(stile.inner().waiting.is_empty(), "there is nothing to read");
     drop(silent);
     assert!(read.await.unwrap().is_err(), "its end is heard");
     assert!(!quiet.is_gone());
