@@ -1,11 +1,34 @@
 //! Why a router has closed connections, as its metrics say.
 
+use std::time::Duration;
+
 use local::{LocalError, Stack};
+use tokio::time::{Instant, sleep};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 /// How many connections of its storefront's port it has closed for one of these reasons so far.
 pub(super) async fn closed(stack: &Stack, router: &str, why: &[&str]) -> Result<u64, LocalError> {
     let (_, text) = stack.ask_plane(router, "GET", "/metrics").await?;
     Ok(counted(&text, why))
+}
+
+/// The same when there are so many, or after a second: a connection is counted just after its peer sees it closed.
+pub(super) async fn closed_in_time(
+    stack: &Stack,
+    router: &str,
+    why: &[&str],
+    expected: u64,
+) -> Result<u64, LocalError> {
+    let last = Instant::now() + PATIENCE;
+    loop {
+        let count = closed(stack, router, why).await?;
+        if count >= expected || Instant::now() >= last {
+            return Ok(count);
+        }
+        sleep(ASK_AGAIN).await;
+    }
 }
 
 fn counted(text: &str, why: &[&str]) -> u64 {

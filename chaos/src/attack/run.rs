@@ -13,7 +13,7 @@ use proto::wire::admin::sale::Class;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::closed::closed;
+use super::closed::{closed, closed_in_time};
 use super::honest::Honest;
 use super::wire::Spoken;
 use super::{
@@ -105,8 +105,11 @@ async fn on_platform(
         honest.phase();
         let pid = stack.pid(port).unwrap_or_default();
         let ((tally, honest), memory) = memory::during(pid, struck).await?;
-        let known = closed(stack, port, why).await?.saturating_sub(known);
-        outcomes.push(Outcome { attack: *attack, tally: tally?, memory, honest, known });
+        let tally = tally?;
+        let seen = u64::try_from(tally.closed_after.len()).unwrap_or(u64::MAX);
+        let after = closed_in_time(stack, port, why, known.saturating_add(seen)).await?;
+        let known = after.saturating_sub(known);
+        outcomes.push(Outcome { attack: *attack, tally, memory, honest, known });
     }
     let timed = plan.lasts.is_some();
     table::draw(out, plan, &alone, &outcomes)?;
