@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::attacks::reason;
 use crate::row::{Outcome, Row, refused, row};
-use crate::shop::{CARD, InAWord, POLL, SOON, Shop, word};
+use crate::shop::{InAWord, POLL, SOON, Shop, word};
 use crate::stage::{Stage, Tenant, stock};
 
 /// Keys that nobody needs to keep.
