@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::Target;
 
 /// Bytes of a corpus' file.
-pub const FILE_BYTES_MAX: usize = 60 * 1024;
+pub const FILE_BYTES_MAX: usize = 32 * 1024;
 /// The name of inputs without one.
 const FOUND: &str = "-";
 

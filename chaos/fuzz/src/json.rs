@@ -146,6 +146,7 @@ impl Stage {
         if let Some(heard) = heard {
             let (call, message) = self.understood(&heard);
             own(&call, &message);
+            once(request.uri().query().unwrap_or_default());
             self.again(&request, &call, &message);
         }
     }
@@ -165,7 +166,7 @@ impl Stage {
         (call, message)
     }
 
-    /// What a message says as JSON makes the same message.
+    /// What a message says as JSON makes the same message, and what the first request said in it is there.
     fn again(&self, first: &Request<Bytes>, call: &MethodDescriptor, message: &DynamicMessage) {
         let body = self.body(call);
         let said = match &*body {
@@ -177,6 +178,7 @@ impl Stage {
                 value.clone()
             }
         };
+        heeded(first.body(), &said);
         let mut json = serde_json::Serializer::new(Vec::new());
         said.serialize_with_options(&mut json, &SerializeOptions::new()).unwrap();
         let json = json.into_inner();
@@ -232,6 +234,30 @@ fn own(call: &MethodDescriptor, message: &DynamicMessage) {
     let name = message.get_field_by_name(field).unwrap();
     let name = name.as_str().unwrap();
     assert!(name.starts_with("orgs/acme/sales/"), "{}: {name}", call.name());
+    let parts = if field == "sale" { 4 } else { 6 };
+    assert_eq!(name.split('/').count(), parts, "{}: {name}", call.name());
+}
+
+/// No text of a body is lost, or overruled by what the path or a header says.
+fn heeded(body: &Bytes, message: &DynamicMessage) {
+    let Ok(serde_json::Value::Object(body)) = serde_json::from_slice(body) else { return };
+    for (name, value) in body {
+        let kind = message.descriptor();
+        let field = kind.get_field_by_json_name(&name).or_else(|| kind.get_field_by_name(&name));
+        let there = field.map(|field| message.get_field(&field).into_owned());
+        if let (serde_json::Value::String(value), Some(Value::String(there))) = (value, there) {
+            assert!(value == there || value.is_empty(), "{name}: {value:?} became {there:?}");
+        }
+    }
+}
+
+/// No parameter of a query stands there twice.
+fn once(query: &str) {
+    let mut names: Vec<_> = query.split('&').map(|pair| pair.split('=').next()).collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all, "{query}");
 }
 
 /// Frames of gRPC-Web reach the service as they were sent; as text, as what the text means.

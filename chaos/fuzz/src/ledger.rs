@@ -119,6 +119,10 @@ pub fn seeds() -> Vec<Seed> {
         ("an export", small.clone()),
         ("without its end", of(&lines[..lines.len() - 1])),
         ("only its end", of(&lines[lines.len() - 1..])),
+        (
+            "an end that lies",
+            of(&[&lines[..lines.len() - 1].concat(), b"{\"buckets\":2,\"rows\":5}\n"]),
+        ),
         ("twice", of(&[&small, &small])),
         ("nothing but a beginning", of(&lines[..1])),
         ("huge numbers", of(&[lines[0], huge, b"\n"])),
