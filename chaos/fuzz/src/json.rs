@@ -16,7 +16,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, SerializeOptions, Value};
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage, SerializeOptions, Value,
+};
 use proto::codec::explain_http;
 use proto::limits::{
     EVENTS_ALIVE_MS, JSON_ANSWER_BYTES_MAX, JSON_BODY_MS, JSON_BYTES_MAX, PATH_BYTES_MAX,

@@ -123,7 +123,7 @@ async fn request_id(s: &Stage) -> anyhow::Result<()> {
     let (token, _, sale, ticket) = admitted(s).await?;
     let id = fresh_id();
     let reserve = async |shop: Shop, number: usize| {
-        let quantity = if number % 2 == 0 { 1 } else { 2 };
+        let quantity = if number.is_multiple_of(2) { 1 } else { 2 };
         shop.reserve(&sale, &ticket, quantity, &id).await
     };
     let answers = at_once(s, &token, reserve).await?;
