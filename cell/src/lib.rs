@@ -19,7 +19,7 @@
 //! - [`claim`] decides which buckets this process should keep; [`sales`] follows what the control plane has decided;
 //!   [`report`] tells it what is warm and what is at rest.
 //! - [`fitness`] is whether the stores are set up to keep what is promised; [`prepare`] sees to it at the start.
-//! - [`line`] keeps the lines before other cells' lines, in an overflow cell.
+//! - [`line`](mod@line) keeps the lines before other cells' lines, in an overflow cell.
 //! - [`transfer`] decides how units move between buckets; keepers carry it out.
 //! - [`failpoint`] and [`seeded`] are what drills get at; nothing of either is in what is released.
 //! - [`time`] is Postgres' clock, and doubts it when clocks part; [`workers`] are the threads that each class of sales works
